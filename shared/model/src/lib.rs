@@ -1,0 +1,19 @@
+//! The values every part of Tickcast speaks in.
+//!
+//! Floor 0: the standard library only. Nothing here does input or output, reads a clock or knows a venue.
+
+mod cause;
+mod event;
+mod health;
+mod instrument;
+mod price;
+mod symbol;
+mod venue;
+
+pub use cause::{Cause, CauseKind};
+pub use event::{Body, ChannelEvent, Position, StateChange, SymbolState, Tick};
+pub use health::{AuthState, DataState, LinkState, VenueHealth};
+pub use instrument::{Catalogue, Instrument};
+pub use price::Price;
+pub use symbol::Symbol;
+pub use venue::VenueId;

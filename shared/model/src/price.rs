@@ -1,0 +1,112 @@
+use std::fmt;
+
+/// An exact decimal price: `units` divided by ten to the power of `scale`.
+///
+/// A venue keeps one scale for all its prices (cTrader: 5), so two prices of one tick always share it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Price {
+    units: i64,
+    scale: u8,
+}
+
+impl Price {
+    /// The most decimal places a price can carry.
+    pub const SCALE_MAX: u8 = 18;
+
+    /// A price of `units` / 10^`scale`; `None` where the scale is above [`Price::SCALE_MAX`].
+    pub fn new(units: i64, scale: u8) -> Option<Self> {
+        (scale <= Self::SCALE_MAX).then_some(Self { units, scale })
+    }
+
+    /// The integer that travels: price × 10^`scale`.
+    pub fn units(self) -> i64 {
+        self.units
+    }
+
+    /// How many decimal places [`Price::units`] carries.
+    pub fn scale(self) -> u8 {
+        self.scale
+    }
+
+    /// The exact middle of two prices of one scale; one decimal place finer where the sum is odd.
+    ///
+    /// `None` where the scales differ or the result does not fit.
+    pub fn mid(self, other: Self) -> Option<Self> {
+        if self.scale != other.scale {
+            return None;
+        }
+        let sum = self.units.checked_add(other.units)?;
+        if sum % 2 == 0 {
+            return Self::new(sum / 2, self.scale);
+        }
+        Self::new(sum.checked_mul(5)?, self.scale + 1)
+    }
+
+    /// Shows the price with at least `digits` decimals, and more where the value has more: nothing is rounded.
+    pub fn with_digits(self, digits: u8) -> impl fmt::Display {
+        WithDigits { price: self, digits }
+    }
+}
+
+struct WithDigits {
+    price: Price,
+    digits: u8,
+}
+
+impl fmt::Display for WithDigits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Price { units, scale } = self.price;
+        let sign = if units < 0 { "-" } else { "" };
+        let mut magnitude = units.unsigned_abs();
+        let mut places = scale;
+        while places > self.digits && magnitude.is_multiple_of(10) {
+            magnitude /= 10;
+            places -= 1;
+        }
+        let power = 10u64.pow(u32::from(places));
+        let whole = magnitude / power;
+        let fraction = magnitude % power;
+        if places == 0 {
+            write!(f, "{sign}{whole}")
+        } else {
+            write!(f, "{sign}{whole}.{fraction:0>width$}", width = usize::from(places))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(units: i64, scale: u8, digits: u8) -> String {
+        Price::new(units, scale).unwrap().with_digits(digits).to_string()
+    }
+
+    #[test]
+    fn a_price_shows_the_instruments_digits() {
+        assert_eq!(shown(114_814, 5, 5), "1.14814");
+        assert_eq!(shown(114_810, 5, 5), "1.14810");
+        assert_eq!(shown(2_529_084_000, 5, 2), "25290.84");
+        assert_eq!(shown(-150_000, 5, 1), "-1.5");
+        assert_eq!(shown(300_000, 5, 0), "3");
+        assert_eq!(shown(7, 5, 2), "0.00007");
+        assert_eq!(shown(0, 5, 3), "0.000");
+    }
+
+    #[test]
+    fn nothing_is_rounded_where_the_value_has_more_decimals() {
+        assert_eq!(shown(114_814, 5, 2), "1.14814");
+        assert_eq!(shown(i64::MIN, 0, 0), "-9223372036854775808");
+    }
+
+    #[test]
+    fn the_middle_is_exact() {
+        let bid = Price::new(114_811, 5).unwrap();
+        let even = Price::new(114_813, 5).unwrap();
+        let odd = Price::new(114_814, 5).unwrap();
+        assert_eq!(bid.mid(even).unwrap().with_digits(5).to_string(), "1.14812");
+        assert_eq!(bid.mid(odd).unwrap().with_digits(5).to_string(), "1.148125");
+        assert!(bid.mid(Price::new(1, 2).unwrap()).is_none());
+        assert!(Price::new(i64::MAX, 5).unwrap().mid(odd).is_none());
+    }
+}
