@@ -20,7 +20,29 @@ pub struct BusSettings {
     pub ca_file: Option<PathBuf>,
 }
 
+/// One environment variable of the bus settings.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value where it is not set; empty for none.
+    pub default: &'static str,
+    /// What it means, for `--help`.
+    pub help: &'static str,
+}
+
 impl BusSettings {
+    /// Reads the settings through `value_of`, which looks one variable up (and remembers it for `--help`).
+    pub fn read(mut value_of: impl FnMut(Variable) -> Option<String>) -> Self {
+        let mut read = |name, default, help| value_of(Variable { name, default, help });
+        let url =
+            read("NATS_URL", "nats://127.0.0.1:4222", "comma-separated NATS servers").unwrap_or_default();
+        let creds = read("NATS_CREDS", "", "file with NATS credentials (JWT and seed)").map(PathBuf::from);
+        let user = read("NATS_USER", "", "NATS user");
+        let password = read("NATS_PASSWORD", "", "password of NATS_USER (secret)");
+        let ca_file = read("NATS_CA_FILE", "", "extra PEM trust anchor for NATS over TLS").map(PathBuf::from);
+        Self { url, creds, login: user.map(|user| (user, password.unwrap_or_default())), ca_file }
+    }
+
     /// The server addresses.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/tickcast.bus.v1.rs"));
 }
 
-pub use client::{BusSettings, connect};
+pub use client::{BusSettings, Variable, connect};
 pub use message::{
     Lease, decode_catalogue, decode_channel_event, decode_health, decode_lease, encode_catalogue,
     encode_channel_event, encode_health, encode_lease,

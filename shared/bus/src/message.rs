@@ -17,6 +17,8 @@ pub struct Lease {
     pub ttl_ms: u64,
     /// Every symbol wanted.
     pub symbols: Vec<Symbol>,
+    /// True where the holder may have missed events and wants the last tick and state of its symbols once more.
+    pub repeat_last: bool,
 }
 
 /// The longest holder name accepted, in bytes.
@@ -198,6 +200,7 @@ pub fn encode_lease(lease: &Lease) -> Vec<u8> {
         generation: lease.generation,
         ttl_ms: lease.ttl_ms,
         symbols: lease.symbols.iter().map(|symbol| symbol.as_str().to_owned()).collect(),
+        repeat_last: lease.repeat_last,
     }
     .encode_to_vec()
 }
@@ -216,6 +219,7 @@ pub fn decode_lease(bytes: &[u8]) -> Result<Lease, BusError> {
         generation: lease.generation,
         ttl_ms: lease.ttl_ms,
         symbols: lease.symbols.iter().filter_map(|name| Symbol::new(name)).collect(),
+        repeat_last: lease.repeat_last,
     })
 }
 
@@ -330,6 +334,7 @@ mod tests {
             generation: 2,
             ttl_ms: 15_000,
             symbols: vec![Symbol::new("EURUSD").unwrap()],
+            repeat_last: true,
         };
         assert_eq!(decode_lease(&encode_lease(&lease)).unwrap(), lease);
 
