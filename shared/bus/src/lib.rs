@@ -14,13 +14,15 @@ mod wire {
 
 pub use client::{BusSettings, Variable, connect};
 pub use message::{
-    Lease, decode_catalogue, decode_channel_event, decode_health, decode_lease, encode_catalogue,
+    decode_catalogue, decode_channel_event, decode_health, decode_lease, encode_catalogue,
     encode_channel_event, encode_health, encode_lease,
 };
 pub use subject::{
     catalogue_subject, decode_token, demand_subject, encode_token, health_subject, lease_subject,
     tick_subject, venue_of_subject,
 };
+
+pub use tickcast_model::Lease;
 
 /// What can go wrong on the bus.
 #[derive(Debug, thiserror::Error)]

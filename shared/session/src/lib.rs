@@ -1,1 +1,23 @@
-//! To be written.
+//! The decisions of an upstream connection as pure code.
+//!
+//! Floor 1: bytes, wanted sets and a clock reading go in, actions come out. Nothing here owns a socket, reads a clock,
+//! sleeps or knows the bus; tokio is not in this crate's manifest, so it cannot. A venue adds its protocol by
+//! implementing [`Session`]; everything about *when* to dial, give up, wait and tell is [`Supervisor`]'s.
+
+mod backoff;
+mod bucket;
+mod demand;
+mod freshness;
+mod ledger;
+mod now;
+mod session;
+mod supervisor;
+
+pub use backoff::Backoff;
+pub use bucket::TokenBucket;
+pub use demand::{DemandLimits, DemandTable};
+pub use freshness::Freshness;
+pub use ledger::Ledger;
+pub use now::Now;
+pub use session::{Note, Session, SessionOutput};
+pub use supervisor::{Action, Supervisor, SupervisorSettings};

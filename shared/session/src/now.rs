@@ -1,0 +1,19 @@
+use std::time::Duration;
+
+/// One reading of both clocks: the monotonic one decides, the wall clock only stamps.
+///
+/// Deadlines are `elapsed` values, so a step of the wall clock moves none of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// Monotonic time since an arbitrary start of the process.
+    pub elapsed: Duration,
+    /// Wall clock, Unix microseconds.
+    pub unix_us: i64,
+}
+
+impl Now {
+    /// Wall clock, Unix milliseconds.
+    pub fn unix_ms(self) -> i64 {
+        self.unix_us.div_euclid(1000)
+    }
+}

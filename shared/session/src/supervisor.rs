@@ -1,0 +1,572 @@
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tickcast_model::{
+    AuthState, Catalogue, Cause, CauseKind, ChannelEvent, DataState, Lease, LinkState, StateChange, Symbol,
+    SymbolState, VenueHealth, VenueId,
+};
+
+use crate::{Backoff, DemandLimits, DemandTable, Freshness, Ledger, Note, Now, Session, SessionOutput};
+
+/// How a venue is supervised. All times are as in the settings of the contract, section 1.
+#[derive(Clone, Debug)]
+pub struct SupervisorSettings {
+    /// Whose connection this is.
+    pub venue: VenueId,
+    /// Incarnation of this ingest; a later one is greater.
+    pub epoch: u64,
+    /// Dial, TLS and login together.
+    pub connect_timeout: Duration,
+    /// Nothing at all from the venue for so long: the link is dead.
+    pub silence_timeout: Duration,
+    /// Data counts as stale after so long without any.
+    pub stale_after: Duration,
+    /// First ceiling of the backoff.
+    pub backoff_min: Duration,
+    /// Last ceiling of the backoff.
+    pub backoff_max: Duration,
+    /// Wait after refused credentials: a person is likely needed, and the venue must not be pestered.
+    pub auth_retry: Duration,
+    /// A session ready for so long is stable: earlier failures are forgotten.
+    pub stable_after: Duration,
+    /// A symbol nobody wants any more is kept so long.
+    pub linger: Duration,
+    /// How much demand is accepted.
+    pub demand: DemandLimits,
+    /// Channels numbered at most.
+    pub channels_max: usize,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// What the shell has to do.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Open a connection; there is none now. Answer with [`Supervisor::dialled`] or [`Supervisor::dial_failed`].
+    Dial,
+    /// Write these bytes to the connection.
+    Send(Bytes),
+    /// End the connection, or the dialling of one. It is not reported back.
+    Close(Cause),
+    /// Publish this event of a channel.
+    Event(ChannelEvent),
+    /// The venue's health changed: publish it.
+    Health(VenueHealth),
+    /// The catalogue changed.
+    Catalogue(Arc<Catalogue>),
+    /// Something to count.
+    Note(Note),
+    /// A connection was ready so long after the last one was lost, or after the start.
+    Recovered(Duration),
+}
+
+/// Keeps one connection to one venue alive, for ever, and says how it is on three axes.
+///
+/// It never has two connections, always knows when it wants to be called next, and no end of a connection is without
+/// a [`Cause`].
+pub struct Supervisor<S> {
+    settings: SupervisorSettings,
+    new_session: Box<dyn FnMut() -> S + Send>,
+    phase: Phase<S>,
+    backoff: Backoff,
+    rng: fastrand::Rng,
+    demand: DemandTable,
+    /// The wanted set everything below was last told of.
+    applied: Arc<BTreeSet<Symbol>>,
+    freshness: Freshness,
+    ledger: Ledger,
+    axes: Axes,
+    /// Why the link is not ready, or last was not.
+    link_cause: Option<Cause>,
+    catalogue_version: u64,
+    /// Since when the venue was not ready.
+    unready_since: Duration,
+    told: Option<Told>,
+    actions: VecDeque<Action>,
+}
+
+enum Phase<S> {
+    Waiting { until: Duration },
+    Dialling { give_up_at: Duration },
+    Up(Up<S>),
+    Stopped,
+}
+
+struct Up<S> {
+    session: S,
+    last_heard: Duration,
+    progress: Progress,
+    /// True once everything was asked for again in the present stale spell.
+    refreshed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Progress {
+    LoggingIn { until: Duration },
+    Ready { since: Duration, stable: bool },
+}
+
+struct Axes {
+    link: LinkState,
+    auth: AuthState,
+    data: DataState,
+    link_since_ms: i64,
+    auth_since_ms: i64,
+    data_since_ms: i64,
+}
+
+/// The part of the health whose change is told at once; ages and countdowns change all the time.
+#[derive(PartialEq)]
+struct Told {
+    link: LinkState,
+    auth: AuthState,
+    data: DataState,
+    cause: Option<Cause>,
+    attempt: u32,
+    waiting_until: Option<Duration>,
+    catalogue_version: u64,
+}
+
+impl<S: Session> Supervisor<S> {
+    /// A supervisor that dials at its first [`Supervisor::timeout`], with a new session for each connection.
+    pub fn new(
+        settings: SupervisorSettings,
+        now: Now,
+        new_session: impl FnMut() -> S + Send + 'static,
+    ) -> Self {
+        let at = now.unix_ms();
+        Self {
+            new_session: Box::new(new_session),
+            phase: Phase::Waiting { until: now.elapsed },
+            backoff: Backoff::new(settings.backoff_min, settings.backoff_max),
+            rng: fastrand::Rng::with_seed(settings.seed),
+            demand: DemandTable::new(settings.demand, settings.linger),
+            applied: Arc::default(),
+            freshness: Freshness::new(settings.stale_after),
+            ledger: Ledger::new(settings.epoch, settings.channels_max),
+            axes: Axes {
+                link: LinkState::Down,
+                auth: AuthState::None,
+                data: DataState::Idle,
+                link_since_ms: at,
+                auth_since_ms: at,
+                data_since_ms: at,
+            },
+            link_cause: None,
+            catalogue_version: 0,
+            unready_since: now.elapsed,
+            told: None,
+            actions: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Supervisor::timeout`] wants to be called, as [`Now::elapsed`]; none only after [`Supervisor::stop`].
+    pub fn deadline(&self) -> Option<Duration> {
+        let phase = match &self.phase {
+            Phase::Stopped => return None,
+            Phase::Waiting { until } => *until,
+            Phase::Dialling { give_up_at } => *give_up_at,
+            Phase::Up(up) => {
+                let silence = up.last_heard + self.settings.silence_timeout;
+                let progress = match up.progress {
+                    Progress::LoggingIn { until } => Some(until),
+                    Progress::Ready { since, stable: false } => Some(since + self.settings.stable_after),
+                    Progress::Ready { stable: true, .. } => None,
+                };
+                [progress, up.session.deadline()].into_iter().flatten().fold(silence, Duration::min)
+            }
+        };
+        [self.demand.deadline(), self.freshness.deadline()]
+            .into_iter()
+            .flatten()
+            .fold(phase, Duration::min)
+            .into()
+    }
+
+    /// The time of [`Supervisor::deadline`] has come (calling earlier does no harm).
+    pub fn timeout(&mut self, now: Now) {
+        let at = now.elapsed;
+        self.demand.timeout(at);
+        self.apply_demand(now);
+        match &mut self.phase {
+            Phase::Stopped => {}
+            Phase::Waiting { until } if *until <= at => {
+                self.phase = Phase::Dialling { give_up_at: at + self.settings.connect_timeout };
+                self.set_link(now, LinkState::Connecting);
+                self.actions.push_back(Action::Dial);
+            }
+            Phase::Dialling { give_up_at } if *give_up_at <= at => {
+                self.give_up_connecting(now, "no connection")
+            }
+            Phase::Up(up) if up.last_heard + self.settings.silence_timeout <= at => {
+                let silence = self.settings.silence_timeout.as_millis();
+                self.close(now, Cause::new(CauseKind::Silence, format!("for {silence} ms")));
+            }
+            Phase::Up(up) => match up.progress {
+                Progress::LoggingIn { until } if until <= at => self.give_up_connecting(now, "no login"),
+                progress => {
+                    if let Progress::Ready { since, stable: false } = progress
+                        && since + self.settings.stable_after <= at
+                    {
+                        up.progress = Progress::Ready { since, stable: true };
+                        self.backoff.forget();
+                    }
+                    if up.session.deadline().is_some_and(|deadline| deadline <= at) {
+                        let result = up.session.timeout(now);
+                        self.after_session(now, result);
+                    }
+                }
+            },
+            Phase::Waiting { .. } | Phase::Dialling { .. } => {}
+        }
+        self.freshness.timeout(at);
+        self.settle(now);
+    }
+
+    /// The connection asked for is open.
+    pub fn dialled(&mut self, now: Now) {
+        let Phase::Dialling { give_up_at } = self.phase else { return };
+        let mut session = (self.new_session)();
+        session.want(now, self.demand.wanted());
+        session.start(now);
+        self.phase = Phase::Up(Up {
+            session,
+            last_heard: now.elapsed,
+            progress: Progress::LoggingIn { until: give_up_at },
+            refreshed: false,
+        });
+        self.set_link(now, LinkState::Up);
+        self.after_session(now, Ok(()));
+        self.settle(now);
+    }
+
+    /// The connection asked for could not be opened.
+    pub fn dial_failed(&mut self, now: Now, cause: Cause) {
+        if matches!(self.phase, Phase::Dialling { .. }) {
+            self.lost(now, cause);
+            self.settle(now);
+        }
+    }
+
+    /// Bytes arrived on the connection.
+    pub fn received(&mut self, now: Now, bytes: &[u8]) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        up.last_heard = now.elapsed;
+        let result = up.session.receive(now, bytes);
+        self.after_session(now, result);
+        self.settle(now);
+    }
+
+    /// The connection ended without our doing.
+    pub fn closed(&mut self, now: Now, cause: Cause) {
+        if matches!(self.phase, Phase::Up(_)) {
+            self.lost(now, cause);
+            self.settle(now);
+        }
+    }
+
+    /// Somebody said what they want.
+    pub fn lease(&mut self, now: Now, lease: Lease) {
+        let before = Arc::clone(self.demand.wanted());
+        let repeat = self.demand.lease(now.elapsed, lease);
+        self.apply_demand(now);
+        for symbol in repeat.iter().filter(|symbol| before.contains(*symbol)) {
+            self.actions.extend(self.ledger.repeat(symbol).map(Action::Event));
+        }
+        self.settle(now);
+    }
+
+    /// The bus went away or came back; while it is away nobody can renew a lease.
+    pub fn bus(&mut self, now: Now, up: bool) {
+        self.demand.freeze(now.elapsed, !up);
+        self.settle(now);
+    }
+
+    /// Somebody asked for a new connection: the present one is dropped and the next dialled at once.
+    pub fn reconnect(&mut self, now: Now) {
+        let cause = Cause::new(CauseKind::Requested, "");
+        match self.phase {
+            Phase::Stopped => return,
+            Phase::Waiting { .. } => {}
+            Phase::Dialling { .. } | Phase::Up(_) => self.close(now, cause),
+        }
+        self.phase = Phase::Waiting { until: now.elapsed };
+        self.settle(now);
+    }
+
+    /// Ends the connection for good.
+    pub fn stop(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Dialling { .. } | Phase::Up(_)) {
+            self.close(now, Cause::new(CauseKind::Stopping, ""));
+        }
+        self.link_cause = Some(Cause::new(CauseKind::Stopping, ""));
+        self.phase = Phase::Stopped;
+        self.settle(now);
+    }
+
+    /// Everything wanted now, lingering symbols included.
+    pub fn wanted(&self) -> &Arc<BTreeSet<Symbol>> {
+        self.demand.wanted()
+    }
+
+    /// Leases running now, and how often a limit refused demand.
+    pub fn leases(&self) -> (usize, u64) {
+        (self.demand.holders(), self.demand.refused())
+    }
+
+    /// The session, while there is a link.
+    pub fn session(&self) -> Option<&S> {
+        match &self.phase {
+            Phase::Up(up) => Some(&up.session),
+            _ => None,
+        }
+    }
+
+    /// The venue's health now.
+    pub fn health(&self, now: Now) -> VenueHealth {
+        let waiting = match self.phase {
+            Phase::Waiting { until } => Some(until.saturating_sub(now.elapsed)),
+            _ => None,
+        };
+        let age = self.freshness.last_tick().map(|tick| now.elapsed.saturating_sub(tick));
+        VenueHealth {
+            venue: self.settings.venue.clone(),
+            epoch: self.ledger.epoch(),
+            link: self.axes.link,
+            auth: self.axes.auth,
+            data: self.axes.data,
+            link_since_ms: self.axes.link_since_ms,
+            auth_since_ms: self.axes.auth_since_ms,
+            data_since_ms: self.axes.data_since_ms,
+            cause: self.cause(),
+            attempt: self.backoff.attempt(),
+            retry_in_ms: waiting.map(millis),
+            last_tick_age_ms: age.map(millis),
+            catalogue_version: self.catalogue_version,
+            at_ms: now.unix_ms(),
+        }
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        let stale = || {
+            let after = self.settings.stale_after.as_millis();
+            Cause::new(CauseKind::Stale, format!("none for more than {after} ms"))
+        };
+        self.link_cause.clone().or_else(|| (self.axes.data == DataState::Stale).then(stale))
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Up(Up { progress: Progress::Ready { .. }, .. }))
+    }
+
+    /// Hands the session's outputs on and ends it where it said so.
+    fn after_session(&mut self, now: Now, result: Result<(), Cause>) {
+        while let Phase::Up(up) = &mut self.phase
+            && let Some(output) = up.session.poll()
+        {
+            match output {
+                SessionOutput::Send(bytes) => self.actions.push_back(Action::Send(bytes)),
+                SessionOutput::Auth(auth) => self.login(now, auth),
+                SessionOutput::Catalogue(catalogue) => {
+                    self.catalogue_version = catalogue.version;
+                    self.actions.push_back(Action::Catalogue(catalogue));
+                }
+                SessionOutput::Tick(symbol, tick) => self.tick(now, &symbol, tick),
+                SessionOutput::State(symbol, state) => self.state(&symbol, state),
+                SessionOutput::Note(note) => self.actions.push_back(Action::Note(note)),
+            }
+        }
+        if let Err(cause) = result {
+            self.close(now, cause);
+        }
+    }
+
+    fn login(&mut self, now: Now, auth: AuthState) {
+        // Refused stays said until a login really worked: a retry under way is no good news yet.
+        if auth != AuthState::Pending || self.axes.auth != AuthState::Refused {
+            self.set_auth(now, auth);
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
+        if matches!(auth, AuthState::Ok | AuthState::None)
+            && matches!(up.progress, Progress::LoggingIn { .. })
+        {
+            up.progress = Progress::Ready { since: now.elapsed, stable: false };
+            self.link_cause = None;
+            let away = now.elapsed.saturating_sub(self.unready_since);
+            self.actions.push_back(Action::Recovered(away));
+            for symbol in Arc::clone(self.demand.wanted()).iter() {
+                if self.ledger.state_of(symbol) == Some(SymbolState::Pending) {
+                    self.state(symbol, StateChange::plain(SymbolState::Pending));
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Now, symbol: &Symbol, tick: tickcast_model::Tick) {
+        if !self.is_ready() {
+            self.actions.push_back(Action::Note(Note::Odd("tick_before_ready")));
+            return;
+        }
+        if !self.demand.wanted().contains(symbol) {
+            self.actions.push_back(Action::Note(Note::Odd("tick_unwanted")));
+            return;
+        }
+        self.freshness.tick(now.elapsed);
+        match self.ledger.tick(symbol, tick) {
+            Some((event, turned)) => {
+                self.actions.push_back(Action::Event(event));
+                self.actions.extend(turned.map(Action::Event));
+            }
+            None => self.actions.push_back(Action::Note(Note::Odd("channels_full"))),
+        }
+    }
+
+    fn state(&mut self, symbol: &Symbol, state: StateChange) {
+        self.actions.extend(self.ledger.state(symbol, state).map(Action::Event));
+    }
+
+    /// Passes a changed wanted set on.
+    fn apply_demand(&mut self, now: Now) {
+        let wanted = Arc::clone(self.demand.wanted());
+        if Arc::ptr_eq(&wanted, &self.applied) {
+            return;
+        }
+        self.applied = Arc::clone(&wanted);
+        if let Phase::Up(up) = &mut self.phase {
+            up.session.want(now, &wanted);
+            self.after_session(now, Ok(()));
+        }
+        self.freshness.want(now.elapsed, !wanted.is_empty());
+        for symbol in self.ledger.unwanted(&wanted) {
+            self.ledger.forget(&symbol);
+        }
+        let pending = self.pending();
+        for symbol in wanted.iter() {
+            if self.ledger.state_of(symbol).is_none() {
+                self.state(symbol, pending.clone());
+            }
+        }
+    }
+
+    /// What a wanted symbol without prices is waiting for.
+    fn pending(&self) -> StateChange {
+        let mut pending = StateChange::plain(SymbolState::Pending);
+        if !self.is_ready() {
+            pending.code = Some("VENUE_DOWN".to_owned());
+            pending.message = self.link_cause.as_ref().map(ToString::to_string);
+        }
+        pending
+    }
+
+    fn give_up_connecting(&mut self, now: Now, missing: &str) {
+        let allowed = self.settings.connect_timeout.as_millis();
+        self.close(now, Cause::new(CauseKind::ConnectTimeout, format!("{missing} within {allowed} ms")));
+    }
+
+    /// Ends the connection from our side.
+    fn close(&mut self, now: Now, cause: Cause) {
+        self.actions.push_back(Action::Close(cause.clone()));
+        self.lost(now, cause);
+    }
+
+    /// The connection is gone, whoever ended it: say why and plan the next.
+    fn lost(&mut self, now: Now, cause: Cause) {
+        if let Phase::Up(Up { progress: Progress::Ready { .. }, .. }) = self.phase {
+            self.unready_since = now.elapsed;
+        }
+        let refused = cause.kind == CauseKind::AuthRefused;
+        let wait = if refused {
+            self.backoff.fail_slowly(self.settings.auth_retry, &mut self.rng)
+        } else {
+            self.backoff.fail(&mut self.rng)
+        };
+        self.phase = Phase::Waiting { until: now.elapsed + wait };
+        self.link_cause = Some(cause);
+        self.set_link(now, LinkState::Down);
+        self.set_auth(now, if refused { AuthState::Refused } else { AuthState::None });
+        let pending = self.pending();
+        for symbol in Arc::clone(self.demand.wanted()).iter() {
+            if self.ledger.state_of(symbol) != Some(SymbolState::Refused) {
+                self.state(symbol, pending.clone());
+            }
+        }
+    }
+
+    /// Brings the data axis up to date and tells the health where it changed.
+    fn settle(&mut self, now: Now) {
+        let data = self.freshness.state();
+        if data != self.axes.data {
+            self.axes.data = data;
+            self.axes.data_since_ms = now.unix_ms();
+            match data {
+                DataState::Stale => self.went_stale(now),
+                DataState::Live | DataState::Idle => {
+                    if let Phase::Up(up) = &mut self.phase {
+                        up.refreshed = false;
+                    }
+                }
+            }
+        }
+        let waiting_until = match self.phase {
+            Phase::Waiting { until } => Some(until),
+            _ => None,
+        };
+        let told = Told {
+            link: self.axes.link,
+            auth: self.axes.auth,
+            data: self.axes.data,
+            cause: self.cause(),
+            attempt: self.backoff.attempt(),
+            waiting_until,
+            catalogue_version: self.catalogue_version,
+        };
+        if self.told.as_ref() != Some(&told) {
+            self.told = Some(told);
+            let health = self.health(now);
+            self.actions.push_back(Action::Health(health));
+        }
+    }
+
+    /// Says so for every symbol that ticked, and asks the venue once more for everything.
+    fn went_stale(&mut self, now: Now) {
+        for symbol in Arc::clone(self.demand.wanted()).iter() {
+            if self.ledger.state_of(symbol) == Some(SymbolState::Live) {
+                self.state(symbol, StateChange::plain(SymbolState::Stale));
+            }
+        }
+        if let Phase::Up(up) = &mut self.phase
+            && matches!(up.progress, Progress::Ready { .. })
+            && !up.refreshed
+        {
+            up.refreshed = true;
+            up.session.refresh(now);
+            self.after_session(now, Ok(()));
+        }
+    }
+
+    fn set_link(&mut self, now: Now, link: LinkState) {
+        if self.axes.link != link {
+            self.axes.link = link;
+            self.axes.link_since_ms = now.unix_ms();
+        }
+    }
+
+    fn set_auth(&mut self, now: Now, auth: AuthState) {
+        if self.axes.auth != auth {
+            self.axes.auth = auth;
+            self.axes.auth_since_ms = now.unix_ms();
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
