@@ -1,0 +1,805 @@
+// Tickcast console: venue health and live prices from one gateway, over the public browser protocol only.
+//
+// Messages change a model and nothing else; one animation frame paints the rows that changed and are in view.
+// Wanted symbols are a level: after every change and every reconnect they are compared with what this connection asked for.
+
+const ROWS_MAX = 1000;              // MAX_SUBSCRIPTIONS of a gateway as it comes
+const CHUNK = 200;                  // symbols per request, far below MAX_MESSAGE_BYTES
+const BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 30000;
+const STABLE_AFTER_MS = 10000;      // an open connection this old forgets the failed attempts
+const OPEN_TIMEOUT_MS = 10000, SILENCE_MS = 40000, PING_EVERY_MS = 10000;
+const BUCKET_MS = 500, BUCKETS = 120;   // a sparkline is one minute
+const FOUND_MAX = 50, NAMES_MAX = 50000;
+const FIRST_CHOICE = ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'US30', 'BTCUSD'];
+const CALM = matchMedia('(prefers-reduced-motion: reduce)').matches;
+
+const $ = (id) => document.getElementById(id);
+const el = (tag, props, ...kids) => { const node = Object.assign(document.createElement(tag), props); node.append(...kids); return node; };
+const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const mark = (node, name, value) => { if (node.dataset[name] !== value) node.dataset[name] = value; };
+const count = (n) => n.toLocaleString('en');
+const lookup = (name) => name.replace(/[/\s]/g, '').toUpperCase();
+
+// ---- time: the server's clock, learned from pongs (best round trip wins) and bounded by heartbeats
+
+const clock = { offset: 0, rtt: Infinity, known: false, at: 0 };
+const local = () => performance.timeOrigin + performance.now();
+const serverNow = () => local() + clock.offset;
+
+function learnClock(timestamp, rtt) {
+  const now = local(), offset = timestamp + rtt / 2 - now;
+  // A worse round trip says nothing new, unless the best is old or the two cannot both be true (a machine that slept).
+  const contradicts = Math.abs(offset - clock.offset) > rtt + clock.rtt;
+  if (rtt <= clock.rtt || now - clock.at > 60000 || contradicts || !clock.known) Object.assign(clock, { offset, rtt, known: true, at: now });
+}
+
+function duration(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s / 60) % 60} min`;
+  return `${Math.floor(s / 86400)} d`;
+}
+const countdown = (at) => `${Math.max(0, Math.ceil((at - local()) / 1000))} s`;
+
+// ---- model
+
+const venues = new Map();           // source -> venue
+const rows = new Map();             // source + newline + symbol -> row: the wanted set, in order
+const dirty = new Set();            // rows whose cells are behind the model
+const keyOf = (source, symbol) => `${source}\n${symbol}`;
+let ticks = 0, ticksPerS = 0, firstOpen = false, defaultSource = null;
+
+function addRow(source, symbol) {
+  const key = keyOf(source, symbol);
+  if (rows.has(key)) return null;
+  if (rows.size >= ROWS_MAX) { notice(`This page shows up to ${count(ROWS_MAX)} symbols; remove some first.`); return null; }
+  const row = {
+    key, source, symbol, about: '', bid: null, ask: null, mid: null, dir: 0, epoch: '', seq: 0, at: 0,
+    state: 'pending', code: '', message: '', until: 0, gaps: 0, missed: 0, digits: 0, pip: null,
+    samples: new Float64Array(BUCKETS).fill(NaN), bucket: 0, cut: true, drawn: -1, inView: false, ui: null,
+  };
+  rows.set(key, row);
+  knowInstrument(row);
+  mountRow(row);
+  return row;
+}
+
+function removeRow(row) {
+  rows.delete(row.key);
+  dirty.delete(row);
+  unmountRow(row);
+}
+
+/** Adds or removes the chosen symbols, then brings gateway, address bar and words in line. */
+function choose(source, symbols, wanted) {
+  firstOpen = false;
+  for (const symbol of symbols) {
+    if (wanted) { if (!addRow(source, symbol) && rows.size >= ROWS_MAX) break; }
+    else { const row = rows.get(keyOf(source, symbol)); if (row) removeRow(row); }
+  }
+  changed();
+}
+
+function changed() { writeHash(); reconcileSoon(); paintWords(); }
+
+function knowInstrument(row) {
+  const known = venues.get(row.source)?.names.get(row.symbol);
+  if (!known) return;
+  row.about = known.about ?? row.about;
+  row.digits = Math.max(row.digits, known.digits ?? 0);
+  row.pip = known.pip ?? row.pip;
+}
+
+// ---- the connection to the gateway
+
+const link = { now: null, next: null, old: null, timer: 0, retryAt: 0, attempt: 0, stopped: '', why: '' };
+const socketUrl = () => { const url = new URL('ws', location.href); url.protocol = url.protocol.replace('http', 'ws'); url.hash = url.search = ''; return url.href; };
+
+function dial() {
+  clearTimeout(link.timer);
+  link.timer = 0; link.retryAt = 0; link.stopped = '';
+  const socket = new WebSocket(socketUrl());
+  const conn = { socket, asked: new Map(), requests: new Map(), id: 0, since: local(), heard: local(), pinged: 0, open: false };
+  if (link.now) link.next = conn; else link.now = conn;
+  socket.onopen = () => opened(conn);
+  socket.onmessage = (event) => { conn.heard = local(); receive(conn, event.data); };
+  socket.onclose = (event) => closed(conn, event.code, event.reason);
+  paintWords();
+}
+
+function opened(conn) {
+  conn.open = true; conn.since = local();
+  if (conn === link.next) { link.old = link.now; link.now = conn; link.next = null; }
+  else for (const row of rows.values()) Object.assign(row, { epoch: '', seq: 0, cut: true });
+  send(conn, { type: 'connect' });
+  ping(conn);
+  reconcile();
+  say('Connected to the gateway.');
+  paintWords();
+}
+
+function closed(conn, code, reason) {
+  conn.socket.onopen = conn.socket.onmessage = conn.socket.onclose = null;
+  conn.socket.close();
+  if (conn === link.old) { link.old = null; return; }
+  if (conn === link.next) link.next = null;
+  else if (link.next) { link.now = link.next; link.next = null; return paintWords(); }
+  else { link.now = null; for (const row of rows.values()) { row.cut = true; touch(row); } }
+  if (code === 4001 || (code >= 4500 && code <= 4999)) {
+    link.stopped = code === 4001 ? 'The gateway wants a login this page does not have' : 'The gateway asks this page not to come back';
+    if (reason) link.stopped += `: ${reason}`;
+    say(link.stopped);
+  } else if (!link.timer) {
+    link.why = closeWords(code, reason);
+    const slow = code === 1008 || code === 1009 || code === 4003;
+    const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(link.attempt, 5));
+    redialIn(slow ? BACKOFF_MAX_MS / 2 * (1 + Math.random()) : Math.max(200, Math.random() * ceiling));
+  }
+  paintWords();
+}
+
+function redialIn(ms) {
+  clearTimeout(link.timer);
+  link.attempt += 1;
+  link.retryAt = local() + ms;
+  link.timer = setTimeout(dial, ms);
+  if (!link.now && link.attempt === 1) say('The connection to the gateway is lost; reconnecting.');
+}
+
+function closeWords(code, reason) {
+  const words = {
+    1001: 'The gateway is going away', 1012: 'The gateway is restarting', 1008: 'The gateway refused this page (policy)', 1009: 'The gateway found a message too big',
+    4002: 'This page could not keep up', 4003: 'The gateway has no room for another connection', 4004: 'The handshake took too long',
+  }[code] ?? (link.attempt || !ticks ? 'The gateway does not answer' : 'The connection was lost');
+  return reason ? `${words}: ${reason}` : words;
+}
+
+function send(conn, message) { if (conn?.open && conn.socket.readyState === 1) conn.socket.send(JSON.stringify(message)); }
+function ping(conn) { conn.pinged = local(); send(conn, { type: 'ping', id: conn.pinged }); }
+
+/** Compares the wanted rows with what this connection was asked for, and asks for the difference. */
+function reconcile() {
+  const conn = link.now;
+  if (!conn?.open) return;
+  const add = new Map(), drop = new Map();
+  const into = (map, source, symbol) => { if (!map.has(source)) map.set(source, []); map.get(source).push(symbol); };
+  for (const row of rows.values()) if (!conn.asked.has(row.key)) { conn.asked.set(row.key, row); into(add, row.source, row.symbol); }
+  for (const [key, row] of conn.asked) if (!rows.has(key)) { conn.asked.delete(key); if (row.state !== 'refused') into(drop, row.source, row.symbol); }
+  for (const [type, map] of [['unsubscribe', drop], ['subscribe', add]]) for (const [source, all] of map) {
+    for (let i = 0; i < all.length; i += CHUNK) {
+      const symbols = all.slice(i, i + CHUNK), id = ++conn.id;
+      if (type === 'subscribe') conn.requests.set(id, { source, symbols });
+      send(conn, { type, source, symbols, id });
+    }
+  }
+  settle(conn);
+}
+
+let reconcileTimer = 0;
+function reconcileSoon() { if (!reconcileTimer) reconcileTimer = setTimeout(() => { reconcileTimer = 0; reconcile(); }, 40); }
+
+/** The connection before a goaway is closed once this one has everything it asked for. */
+function settle(conn) {
+  if (link.old && conn === link.now && !conn.requests.size) { const old = link.old; closed(old, 1000, ''); }
+}
+
+// ---- messages
+
+function receive(conn, text) {
+  let message;
+  try { message = JSON.parse(text); } catch { return; }
+  switch (message?.type) {
+    case 'tick': return onTick(message, text);
+    case 'status': return onStatus(message);
+    case 'symbolState': return onSymbolState(message);
+    case 'gap': return onGap(message);
+    case 'subscribeResponse': return onSubscribed(conn, message);
+    case 'pong': return learnClock(message.timestamp, typeof message.id === 'number' ? local() - message.id : Infinity);
+    case 'heartbeat': if (!clock.known || message.timestamp > serverNow() + 50) clock.offset = message.timestamp - local(); return;
+    case 'goaway': if (conn === link.now) { redialIn(message.reconnectInMs ?? Math.random() * BACKOFF_MIN_MS); paintWords(); } return;
+    case 'error': return onError(message);
+  }
+}
+
+function isNewer(row, { epoch, seq }) {
+  if (row.epoch === epoch) return seq > row.seq;
+  try { return row.epoch === '' || BigInt(epoch) > BigInt(row.epoch); } catch { return true; }
+}
+
+function onTick(tick, text) {
+  ticks++;
+  const row = rows.get(keyOf(tick.source, tick.symbol));
+  if (!row || !isNewer(row, tick)) return;
+  row.epoch = tick.epoch; row.seq = tick.seq; row.at = tick.receivedAt ?? tick.timestamp;
+  if (row.mid === null) for (const [, , places] of text.matchAll(/"(bid|ask)":-?\d+\.(\d+)/g)) row.digits = Math.max(row.digits, places.length);
+  row.bid = tick.bid ?? null; row.ask = tick.ask ?? null;
+  const mid = tick.price ?? (row.bid !== null && row.ask !== null ? (row.bid + row.ask) / 2 : row.bid ?? row.ask);
+  if (mid !== row.mid) { if (row.mid !== null) row.dir = mid > row.mid ? 1 : -1; row.mid = mid; }
+  if (!tick.snapshot && (row.state === 'pending' || row.state === 'stale')) setState(row, 'live', '', '', 0);
+  sample(row);
+  touch(row);
+}
+
+/** One value per half second; a silence is filled with the last price, a cut is left open. */
+function sample(row) {
+  const bucket = Math.floor(serverNow() / BUCKET_MS);
+  const skipped = Math.min(BUCKETS, bucket - row.bucket);
+  const filler = row.cut ? NaN : row.samples[row.bucket % BUCKETS];
+  for (let i = 1; i < skipped; i++) row.samples[(bucket - i) % BUCKETS] = filler;
+  row.samples[bucket % BUCKETS] = row.mid;
+  row.bucket = Math.max(row.bucket, bucket); row.cut = false;
+}
+
+function setState(row, state, code, message, until) {
+  Object.assign(row, { state, code: code ?? '', message: message ?? '', until: until ?? 0 });
+  if (state !== 'live') row.cut = true;
+  touch(row);
+  paintWordsSoon();
+}
+
+function onSymbolState(m) {
+  const row = rows.get(keyOf(m.source, m.symbol));
+  if (!row) return;
+  if (m.state === 'refused' && row.state !== 'refused') say(`${m.symbol} refused.`);
+  setState(row, m.state, m.code, m.message, m.until);
+}
+
+function onGap(m) {
+  const row = rows.get(keyOf(m.source, m.symbol));
+  if (row) { row.gaps += 1; row.missed += m.missed; touch(row); }
+}
+
+function onSubscribed(conn, m) {
+  const request = conn.requests.get(m.id);
+  conn.requests.delete(m.id);
+  m.results?.forEach((result, i) => {
+    const asked = request?.symbols[i] ?? result.symbol;
+    let row = rows.get(keyOf(request?.source ?? result.source, asked));
+    if (!row) return;
+    if (result.status === 'error') return setState(row, 'refused', result.code, result.message);
+    if (result.symbol !== asked) row = respell(conn, row, result.symbol);
+    if (row && row.state === 'refused') setState(row, 'pending', result.code, result.message);
+  });
+  learnInstrumentsSoon();
+  settle(conn);
+}
+
+/** The venue spells the symbol another way than the link or the reader did. */
+function respell(conn, row, symbol) {
+  const key = keyOf(row.source, symbol);
+  conn.asked.delete(row.key);
+  if (rows.has(key)) { removeRow(row); writeHash(); return null; }
+  rows.delete(row.key);
+  Object.assign(row, { key, symbol });
+  rows.set(key, row); conn.asked.set(key, row);
+  knowInstrument(row);
+  nameRow(row); writeHash();
+  return row;
+}
+
+function onError(m) {
+  const row = m.symbol ? rows.get(keyOf(m.source ?? defaultSource, m.symbol)) : null;
+  if (row) setState(row, 'refused', m.code, m.message);
+  else if (m.code !== 'NOT_SUBSCRIBED') notice(`The gateway says: ${m.message ?? m.code}`);
+}
+
+function onStatus(m) {
+  if (!m.source) return;
+  defaultSource ??= m.source;
+  let venue = venues.get(m.source);
+  if (!venue) venues.set(m.source, venue = { source: m.source, word: '', health: {}, names: new Map(), seenUp: false, retryAt: 0, ui: null, said: '' });
+  const health = m.health ?? {};
+  const wait = health.retryInMs ?? m.delay;
+  venue.word = m.status; venue.health = health; venue.text = m.message ?? '';
+  venue.attempt = health.attempt ?? m.attempt ?? 0;
+  venue.retryAt = wait == null ? 0 : local() + wait - (clock.known ? Math.min(2000, Math.max(0, serverNow() - m.timestamp)) : 0);
+  venue.seenUp ||= health.link === 'up';
+  if (m.availableSymbols) learnNames(venue, m.availableSymbols);
+  for (const row of rows.values()) if (row.source === venue.source) { if (shown(row) !== 'live') row.cut = true; touch(row); }
+  if (firstOpen && venue.names.size) {
+    const names = [...venue.names.keys()], liked = FIRST_CHOICE.filter((name) => venue.names.has(name));
+    choose(venue.source, [...new Set([...liked, ...names])].slice(0, FIRST_CHOICE.length), true);
+  }
+  paintWords();
+}
+
+function learnNames(venue, list) {
+  if (!list.length) return;
+  const before = venue.names;
+  venue.names = new Map();
+  for (const item of list.slice(0, NAMES_MAX)) learnName(venue, item, before);
+}
+
+function learnName(venue, item, before = venue.names) {
+  const symbol = typeof item === 'string' ? item : item?.symbol;
+  if (!symbol || venue.names.size >= NAMES_MAX) return;
+  const known = before.get(symbol) ?? { key: lookup(symbol) };
+  if (typeof item === 'object') {
+    known.about = item.description || known.about; known.digits = item.digits ?? known.digits; known.pip = item.pipPosition ?? known.pip;
+  }
+  venue.names.set(symbol, known);
+}
+
+// ---- instruments: digits and pip position are known to the gateway once somebody wanted the symbol
+
+const instruments = { timer: 0, tries: 0 };
+function learnInstrumentsSoon() {
+  instruments.tries = 0;
+  if (!instruments.timer) instruments.timer = setTimeout(learnInstruments, 700);
+}
+
+async function learnInstruments() {
+  const lacking = new Set([...rows.values()].filter((row) => row.pip === null && row.mid !== null).map((row) => row.source));
+  for (const source of lacking) {
+    await fetchNames(source, '');
+    for (const row of rows.values()) if (row.source === source) { knowInstrument(row); touch(row); }
+  }
+  const waiting = [...rows.values()].some((row) => row.pip === null && row.state !== 'refused');
+  instruments.timer = waiting && instruments.tries++ < 8 ? setTimeout(learnInstruments, 1000 * 2 ** instruments.tries) : 0;
+}
+
+async function fetchNames(source, q, signal) {
+  try {
+    const url = new URL('api/v1/symbols', location.href);
+    url.search = new URLSearchParams(q ? { source, q } : { source });
+    const answer = await (await fetch(url, { signal })).json();
+    const list = answer.data?.symbols ?? answer.data;
+    const venue = venues.get(source);
+    if (venue && Array.isArray(list)) for (const item of list) learnName(venue, item);
+  } catch { /* the list of the status message is enough to go on with */ }
+}
+
+// ---- the address bar holds the wanted set: #ctrader=EURUSD,GBPUSD&ib=AAPL
+
+const escapeName = (name) => encodeURIComponent(name).replace(/%3A/g, ':').replace(/%2F/g, '/');
+let hashTimer = 0, ownHash = '';
+
+function writeHash() {
+  clearTimeout(hashTimer);
+  hashTimer = setTimeout(() => {
+    const bySource = new Map();
+    for (const { source, symbol } of rows.values()) bySource.set(source, [...(bySource.get(source) ?? []), escapeName(symbol)]);
+    ownHash = '#' + ([...bySource].map(([source, names]) => `${escapeName(source)}=${names.join(',')}`).join('&') || 'none');
+    history.replaceState(null, '', ownHash);
+  }, 150);
+}
+
+function readHash() {
+  const wanted = new Map();
+  for (const part of location.hash.slice(1).split('&')) {
+    const [source, names] = part.split('=');
+    if (!names) continue;
+    for (const name of names.split(',')) try { wanted.set(keyOf(decodeURIComponent(source), decodeURIComponent(name)), 1); } catch { /* a broken escape names nothing */ }
+  }
+  for (const row of [...rows.values()]) if (!wanted.has(row.key)) removeRow(row);
+  for (const key of wanted.keys()) { const [source, symbol] = key.split('\n'); if (source && symbol) addRow(source, symbol); }
+  firstOpen = location.hash.length < 2;
+  reconcileSoon(); paintWords();
+}
+
+// ---- search: a combobox over every venue's list
+
+const search = { input: $('search'), list: $('found'), box: $('found-box'), hits: [], on: -1, timer: 0, abort: null };
+
+function find(query) {
+  const key = lookup(query), word = query.trim().toLowerCase(), hits = [];
+  for (const venue of venues.values()) for (const [symbol, known] of venue.names) {
+    const at = known.key.indexOf(key);
+    const rank = known.key === key ? 0 : at === 0 ? 1 : at > 0 ? 2 : word && known.about?.toLowerCase().includes(word) ? 3 : -1;
+    if (rank >= 0) hits.push({ source: venue.source, symbol, about: known.about ?? '', rank });
+  }
+  hits.sort((a, b) => a.rank - b.rank);
+  const total = hits.length;
+  // A venue whose list is not known (or that has none) can still be asked for any name.
+  if (key && !hits.some((hit) => hit.rank === 0)) for (const venue of venues.values()) if (!venue.names.size) hits.splice(FOUND_MAX - 1, 0, { source: venue.source, symbol: query.trim(), about: 'ask for this name' });
+  return { hits: hits.slice(0, FOUND_MAX), total };
+}
+
+function showFound() {
+  const { hits, total } = find(search.input.value);
+  const held = search.hits[search.on];
+  search.hits = hits;
+  search.on = Math.max(held ? hits.findIndex((hit) => hit.symbol === held.symbol && hit.source === held.source) : -1, hits.length && search.input.value.trim() ? 0 : -1);
+  search.list.replaceChildren(...hits.map((hit, i) => {
+    const added = rows.has(keyOf(hit.source, hit.symbol));
+    const about = venues.size > 1 ? [hit.source, hit.about].filter(Boolean).join(' · ') : hit.about;
+    const option = el('li', { id: `found-${i}`, role: 'option' }, el('b', {}, hit.symbol), el('span', { className: 'about' }, about), el('span', { className: 'act' }, added ? '✓ added, Enter removes' : 'add'));
+    option.onmousedown = (event) => { event.preventDefault(); search.on = i; toggleFound(); };
+    return option;
+  }));
+  const none = [...venues.values()].some((venue) => venue.names.size) ? 'No symbol matches.' : 'No venue has listed its symbols yet. Type a whole name to ask for it.';
+  put($('found-note'), hits.length === 0 ? none : total > hits.length ? `${count(total)} symbols match; type on to narrow them.` : '');
+  $('found-note').hidden = hits.length > 0 && total <= hits.length;
+  search.box.hidden = false;
+  search.input.setAttribute('aria-expanded', 'true');
+  pointAt(search.on);
+}
+
+function pointAt(index) {
+  search.list.children[search.on]?.classList.remove('on');
+  search.on = index;
+  [...search.list.children].forEach((option, i) => option.setAttribute('aria-selected', i === index));
+  const option = search.list.children[index];
+  option?.classList.add('on');
+  option?.scrollIntoView({ block: 'nearest' });
+  if (option) search.input.setAttribute('aria-activedescendant', option.id); else search.input.removeAttribute('aria-activedescendant');
+}
+
+function hideFound() {
+  search.box.hidden = true; search.on = -1; search.hits = [];
+  search.list.replaceChildren();
+  search.input.setAttribute('aria-expanded', 'false');
+  search.input.removeAttribute('aria-activedescendant');
+}
+
+function toggleFound() {
+  const hit = search.hits[search.on];
+  if (!hit) return;
+  const wanted = !rows.has(keyOf(hit.source, hit.symbol));
+  choose(hit.source, [hit.symbol], wanted);
+  say(`${hit.symbol} ${wanted ? 'added' : 'removed'}.`);
+  search.input.select();
+  showFound();
+}
+
+search.input.oninput = () => {
+  showFound();
+  clearTimeout(search.timer); search.abort?.abort();
+  const q = search.input.value.trim();
+  if (q.length > 1) search.timer = setTimeout(async () => {
+    search.abort = new AbortController();
+    await Promise.all([...venues.keys()].map((source) => fetchNames(source, q, search.abort.signal)));
+    if (!search.box.hidden && search.input.value.trim() === q) showFound();
+  }, 150);
+};
+search.input.onfocus = showFound;
+search.input.onclick = showFound;
+search.input.onblur = hideFound;
+search.input.onkeydown = (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
+  if (step) {
+    event.preventDefault();
+    if (search.box.hidden) return showFound();
+    const n = search.hits.length;
+    if (n) pointAt(Math.abs(step) > 1 ? Math.min(n - 1, Math.max(0, search.on + step)) : (search.on + step + (search.on < 0 && step < 0 ? 1 : 0) + n) % n);
+  } else if (event.key === 'Enter') { event.preventDefault(); toggleFound(); }
+  else if (event.key === 'Escape') {
+    if (search.input.value) { search.input.value = ''; showFound(); }
+    else if (!search.box.hidden) hideFound();
+    else search.input.blur();
+  }
+};
+
+document.addEventListener('keydown', (event) => {
+  if (event.key === '/' && !event.ctrlKey && !event.metaKey && !event.altKey && event.target !== search.input) { event.preventDefault(); search.input.focus(); search.input.select(); }
+});
+
+// ---- rows
+
+const inView = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    const row = target.row;
+    if (!row) continue;
+    row.inView = isIntersecting;
+    if (isIntersecting) { row.drawn = -1; touch(row); } else if (row.ui) row.ui.canvas.width = 0;
+  }
+}, { rootMargin: '160px' });
+
+function mountRow(row) {
+  const cell = (name, ...kids) => { const td = el('td', { className: name }, ...kids); td.setAttribute('role', 'cell'); return td; };
+  const price = () => [el('span'), el('span', { className: 'pip' }), el('span')];
+  const ui = { name: el('b'), tag: el('small'), bid: price(), ask: price(), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
+  ui.canvas.setAttribute('aria-hidden', 'true');
+  ui.dir = cell('dir'); ui.age = cell('age'); ui.missed = cell('missed'); ui.state = cell('state', ui.word, ui.why);
+  ui.tr = el('tr', {}, cell('symbol', ui.name, ui.tag), cell('bid', ...ui.bid), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));
+  ui.tr.setAttribute('role', 'row');
+  ui.tr.row = row;
+  ui.button.onclick = () => dropRow(row);
+  ui.last = { bid: '', ask: '' };
+  row.ui = ui;
+  nameRow(row);
+  $('rows').append(ui.tr);
+  inView.observe(ui.tr);
+  touch(row);
+}
+
+function nameRow({ ui, symbol, source, about }) {
+  put(ui.name, symbol); put(ui.tag, venues.size > 1 || source !== (defaultSource ?? source) ? source : '');
+  ui.tr.dataset.symbol = symbol; ui.tr.dataset.source = source;
+  ui.name.title = about;
+  ui.button.setAttribute('aria-label', `Remove ${symbol}`);
+}
+
+function unmountRow(row) { inView.unobserve(row.ui.tr); row.ui.tr.row = null; row.ui.tr.remove(); row.ui = null; }
+
+function dropRow(row) {
+  const next = row.ui.tr.nextElementSibling ?? row.ui.tr.previousElementSibling;
+  choose(row.source, [row.symbol], false);
+  say(`${row.symbol} removed.`);
+  if (next) focusRow(next); else search.input.focus();
+}
+
+function focusRow(tr) {
+  for (const button of $('rows').querySelectorAll('button[tabindex="0"]')) button.tabIndex = -1;
+  tr.row.ui.button.tabIndex = 0;
+  tr.row.ui.button.focus();
+}
+
+// One tab stop for the whole table; arrows move inside it.
+$('rows').onkeydown = (event) => {
+  const tr = event.target.closest('tr'), all = $('rows').children;
+  if (!tr) return;
+  const to = { ArrowDown: tr.nextElementSibling, ArrowUp: tr.previousElementSibling, Home: all[0], End: all[all.length - 1] }[event.key];
+  if (to !== undefined) { event.preventDefault(); if (to) focusRow(to); }
+  else if (event.key === 'Delete' || event.key === 'Backspace') { event.preventDefault(); dropRow(tr.row); }
+};
+
+/** The state a reader should believe: a row is only as live as the way to it. */
+function shown(row) {
+  if (row.state !== 'live') return row.state;
+  const health = venues.get(row.source)?.health;
+  return !link.now?.open || (health?.link && health.link !== 'up') || health?.data === 'stale' ? 'stale' : 'live';
+}
+
+function why(row, state) {
+  const venue = venues.get(row.source);
+  if (state === 'stale' && !link.now?.open) return 'not connected to the gateway';
+  if (state === 'refused') return row.code === 'UNKNOWN_SYMBOL' ? `${row.source} does not offer it` : row.message || row.code || 'the venue does not stream it';
+  if (state === 'closed') return row.until ? `opens ${new Date(row.until).toLocaleString(undefined, { weekday: 'short', hour: '2-digit', minute: '2-digit' })}` : row.message || 'the market is closed';
+  if (state === 'pending') return venue && venue.health.link !== 'up' ? `waiting for ${row.source}` : row.message || 'waiting for the first price';
+  if (state === 'stale') return venue && venue.health.link !== 'up' ? `${row.source} is away` : row.message || 'no new prices';
+  return '';
+}
+
+function touch(row) { dirty.add(row); paintSoon(); }
+
+// ---- painting
+
+let frame = 0;
+function paintSoon() { if (!frame) frame = requestAnimationFrame(paint); }
+
+function paint() {
+  frame = 0;
+  for (const row of dirty) if (row.inView) { paintRow(row); dirty.delete(row); }
+  // Sparklines: at most a few rows in one frame, each at most twice a second.
+  const bucket = Math.floor(serverNow() / (CALM ? 4 * BUCKET_MS : BUCKET_MS));
+  let budget = 8;
+  for (const row of rows.values()) if (row.inView && row.drawn !== bucket && row.mid !== null) {
+    if (!budget--) break;
+    row.drawn = bucket;
+    drawSpark(row);
+  }
+  if (budget < 0) paintSoon();
+}
+
+function decimals(value) {
+  const text = String(value), point = text.indexOf('.');
+  return text.includes('e') ? 10 : point < 0 ? 0 : text.length - point - 1;
+}
+
+function paintPrice(row, side) {
+  const value = row[side], [head, pip, tail] = row.ui[side];
+  if (value === null) { put(head, '–'); put(pip, ''); put(tail, ''); return; }
+  row.digits = Math.max(row.digits, decimals(value));
+  const text = value.toFixed(row.digits);
+  if (row.ui.last[side] === text) return;
+  row.ui.last[side] = text;
+  let end = text.length;
+  if (row.pip !== null) {
+    const point = row.digits ? text.length - row.digits - 1 : text.length;
+    end = Math.min(text.length, row.pip > 0 ? point + 1 + row.pip : point + row.pip);
+  }
+  let start = row.pip === null ? end : Math.max(0, end - 2);
+  if (text[start] === '.' || text[start + 1] === '.') start = Math.max(0, start - 1);
+  put(head, text.slice(0, start)); put(pip, text.slice(start, end)); put(tail, text.slice(end));
+}
+
+function paintRow(row) {
+  const { ui } = row, state = shown(row);
+  paintPrice(row, 'bid'); paintPrice(row, 'ask');
+  put(ui.dir, row.dir > 0 ? '▲' : row.dir < 0 ? '▼' : '');
+  const dirClass = row.dir > 0 ? 'dir up' : row.dir < 0 ? 'dir down' : 'dir';
+  if (ui.dir.className !== dirClass) { ui.dir.className = dirClass; ui.dir.setAttribute('aria-label', row.dir > 0 ? 'up' : row.dir < 0 ? 'down' : ''); }
+  if (row.bid === null || row.ask === null) { put(ui.spread, '–'); put(ui.unit, ''); }
+  else if (row.pip !== null) { put(ui.spread, ((row.ask - row.bid) * 10 ** row.pip).toFixed(Math.max(0, row.digits - row.pip))); put(ui.unit, 'pips'); }
+  else { put(ui.spread, (row.ask - row.bid).toFixed(row.digits)); put(ui.unit, ''); }
+  paintAge(row);
+  put(ui.missed, row.missed ? count(row.missed) : '0');
+  if (row.missed) { ui.missed.className = 'missed some'; ui.missed.title = `${count(row.missed)} ticks missed in ${count(row.gaps)} gaps`; }
+  mark(ui.tr, 'state', state);
+  const reason = why(row, state);
+  put(ui.word, { pending: '◌ pending', live: '● live', stale: '◑ stale', closed: '■ closed', refused: '✕ refused' }[state] ?? state);
+  put(ui.why, reason && `: ${reason}`);
+  if (ui.state.title !== reason) ui.state.title = reason;
+}
+
+function paintAge(row) {
+  const age = row.at ? serverNow() - row.at : -1;
+  put(row.ui.age, age < 0 && !row.at ? '–' : age < 1000 ? '< 1 s' : duration(age));
+}
+
+const colours = { up: '', down: '', spark: '' };
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name in colours) colours[name] = style.getPropertyValue(`--${name}`).trim();
+  for (const row of rows.values()) row.drawn = -1;
+  paintSoon();
+}
+
+function drawSpark(row) {
+  const { canvas } = row.ui, ratio = Math.min(3, devicePixelRatio || 1);
+  if (!canvas.width) { canvas.width = Math.round(canvas.clientWidth * ratio); canvas.height = Math.round(canvas.clientHeight * ratio); }
+  const { width, height } = canvas, pad = 2 * ratio, now = Math.floor(serverNow() / BUCKET_MS);
+  let low = Infinity, high = -Infinity, first = NaN;
+  const oldest = Math.max(now - BUCKETS + 1, row.bucket - BUCKETS + 1);
+  for (let b = oldest; b <= row.bucket; b++) {
+    const value = row.samples[b % BUCKETS];
+    if (value !== value) continue;
+    if (first !== first) first = value;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  const pen = canvas.getContext('2d');
+  pen.clearRect(0, 0, width, height);
+  if (low > high) return;
+  const scale = high > low ? (height - 2 * pad) / (high - low) : 0;
+  pen.beginPath();
+  let drawing = false;
+  for (let b = oldest; b <= row.bucket; b++) {
+    const value = row.samples[b % BUCKETS];
+    if (value !== value) { drawing = false; continue; }
+    const x = width - (now - b) * width / BUCKETS - ratio, y = scale ? height - pad - (value - low) * scale : height / 2;
+    if (drawing) pen.lineTo(x, y); else pen.moveTo(x, y);
+    drawing = true;
+  }
+  pen.lineWidth = 1.4 * ratio; pen.lineJoin = 'round';
+  pen.strokeStyle = row.mid > first ? colours.up : row.mid < first ? colours.down : colours.spark;
+  pen.stroke();
+}
+
+// ---- words: venue cards, own connection, counts
+
+/** What a newcomer should read first about a venue: tone, headline, what to do. */
+function describe(venue) {
+  const { link: state, auth, data, causeCode } = venue.health, name = venue.source;
+  const next = venue.retryAt > local() ? `, next try in ${countdown(venue.retryAt)}` : '';
+  const nth = venue.attempt ? `, attempt ${venue.attempt}` : '';
+  if (!state) return ['idle', venue.text || `Waiting for news of ${name}`, ''];
+  if (causeCode === 'bus_down') return ['bad', 'The gateway cannot reach the message bus', 'Is nats-server running? This page goes on by itself.'];
+  if (causeCode === 'ingest_gone') return [venue.seenUp ? 'bad' : 'idle', `No ingest for ${name} is running`, `Start ingest-${name}; its prices appear by themselves.`];
+  if (auth === 'refused') return ['bad', `The venue refused the credentials${next}`, `Check the credentials in the settings of ingest-${name}.`];
+  if (state === 'down') return ['bad', next || nth ? `Reconnecting${nth}${next}` : 'Not connected to the venue', ''];
+  if (state === 'connecting') return ['wait', `Connecting to the venue${nth}`, ''];
+  if (auth === 'pending') return ['wait', 'Logging in at the venue', ''];
+  if (data === 'stale') return ['wait', 'Connected, but no prices arrive', 'The market may be closed.'];
+  if (data === 'live') return ['good', 'Prices are flowing', ''];
+  return ['good', 'Connected, nothing is subscribed yet', ''];
+}
+
+const TONES = { up: 'good', ok: 'good', live: 'good', connecting: 'wait', pending: 'wait', stale: 'wait', down: 'bad', refused: 'bad' };
+const GLYPHS = { good: '●', wait: '◑', bad: '▲', idle: '○' };
+
+function mountVenue(venue) {
+  const ui = venue.ui = { word: el('span', { className: 'word' }), size: el('span', { className: 'size muted' }), head: el('p', { className: 'head' }), hint: el('p', { className: 'hint muted' }), axes: {} };
+  const axis = (name, label) => {
+    const value = el('b'), glyph = el('span'), since = el('span', { className: 'since' });
+    glyph.setAttribute('aria-hidden', 'true');
+    const box = el('div', { className: 'axis' }, el('dt', {}, label), el('dd', {}, glyph, ' ', value, since));
+    ui.axes[name] = { box, value, glyph, since };
+    return box;
+  };
+  const button = (label, take) => el('button', { type: 'button', onclick: () => { const names = take([...venue.names.keys()]); choose(venue.source, names, true); say(`${names.length} symbols chosen.`); } }, label);
+  ui.first = button('Subscribe first 20', (names) => names.slice(0, 20));
+  ui.all = button('All', (names) => names.slice(0, ROWS_MAX));
+  ui.none = el('button', { type: 'button', onclick: () => choose(venue.source, [...rows.values()].filter((row) => row.source === venue.source).map((row) => row.symbol), false) }, 'None');
+  ui.acts = el('div', { className: 'acts' }, ui.first, ui.all, ui.none);
+  ui.card = el('article', { className: 'venue' }, el('div', { className: 'top' }, el('h3', {}, venue.source), ui.word, ui.size), ui.head, ui.hint, el('dl', {}, axis('link', 'Link'), axis('auth', 'Login'), axis('data', 'Data')), ui.acts);
+  ui.card.dataset.source = venue.source;
+  $('venues').querySelector('.empty')?.remove();
+  $('venues').append(ui.card);
+  for (const row of rows.values()) nameRow(row);
+}
+
+function paintVenue(venue) {
+  if (!venue.ui) mountVenue(venue);
+  const { ui, health } = venue, [tone, head, hint] = link.now?.open ? describe(venue) : ['idle', 'Unknown while this page is not connected', ''];
+  const well = tone === 'good' || !health.cause || hint && health.causeCode !== 'auth_refused';
+  mark(ui.card, 'tone', tone); mark(ui.card, 'status', venue.word);
+  put(ui.word, venue.word); put(ui.head, head);
+  put(ui.hint, [well ? '' : `Cause: ${health.cause}.`, hint].filter(Boolean).join(' '));
+  put(ui.size, venue.names.size ? `${count(venue.names.size)} symbols` : '');
+  for (const name of ['link', 'auth', 'data']) {
+    const { box, value, glyph, since } = ui.axes[name], word = health[name] ?? 'unknown', axisTone = TONES[word] ?? 'idle', at = health[`${name}Since`] ?? health.since;
+    mark(box, 'tone', tone === 'idle' && axisTone === 'bad' ? 'idle' : axisTone); put(value, word); put(glyph, GLYPHS[box.dataset.tone]);
+    put(since, at ? `for ${duration(serverNow() - at)}` : '');
+  }
+  ui.acts.hidden = !venue.names.size;
+  ui.first.hidden = venue.names.size <= 20;
+  put(ui.all, venue.names.size > ROWS_MAX ? `First ${count(ROWS_MAX)}` : `All ${count(venue.names.size)}`);
+  ui.none.hidden = ![...rows.values()].some((row) => row.source === venue.source);
+  const spoken = `${venue.source}: ${head.replace(/, next try.*/, '')}.`;
+  if (link.now?.open && venue.said !== spoken) { if (venue.said || tone !== 'good') say(spoken); venue.said = spoken; }
+}
+
+function paintGateway() {
+  const conn = link.now, open = conn?.open;
+  const state = open ? 'open' : link.stopped ? 'stopped' : conn ? 'connecting' : 'waiting';
+  mark($('gateway'), 'state', state);
+  put($('gateway').firstElementChild, { open: '●', connecting: '◌', waiting: '◑', stopped: '▲' }[state]);
+  const nth = link.attempt ? `attempt ${link.attempt}` : '';
+  put($('gateway-state'), { open: 'Gateway connected', connecting: 'Connecting to the gateway', waiting: `Gateway: reconnecting in ${countdown(link.retryAt)}`, stopped: 'Disconnected' }[state]);
+  const moving = link.retryAt ? `moving to another in ${countdown(link.retryAt)}` : '';
+  put($('gateway-detail'), {
+    open: moving || `${count(ticksPerS)} ticks/s${clock.rtt < Infinity ? `, ${clock.rtt < 10 ? clock.rtt.toFixed(1) : Math.round(clock.rtt)} ms` : ''}`,
+    connecting: nth, waiting: [nth, link.why].filter(Boolean).join('. '), stopped: link.stopped,
+  }[state]);
+  $('gateway-now').hidden = state !== 'waiting' && state !== 'stopped';
+  const title = state === 'open' ? 'Tickcast' : `${state === 'stopped' ? 'Disconnected' : 'Reconnecting'} · Tickcast`;
+  if (document.title !== title) document.title = title;
+}
+
+function paintWords() {
+  paintGateway();
+  for (const venue of venues.values()) paintVenue(venue);
+  const live = [...rows.values()].filter((row) => shown(row) === 'live').length;
+  put($('count'), rows.size ? `${count(rows.size)} chosen, ${count(live)} live` : '');
+  $('clear').hidden = !rows.size;
+  $('prices').hidden = !rows.size;
+  $('empty').hidden = rows.size > 0;
+  const listed = [...venues.values()].some((venue) => venue.names.size);
+  if (!rows.size) put($('empty'), !link.now?.open ? 'Not connected to the gateway yet. This page keeps trying.' : listed ? 'No symbols chosen. Press / to search, or take the first 20 of a venue.' : venues.size ? 'No venue has listed its symbols yet; they appear here as soon as one connects.' : 'Connected. Waiting for a venue.');
+  const first = $('rows').firstElementChild;
+  if (first && !$('rows').querySelector('button[tabindex="0"]')) first.row.ui.button.tabIndex = 0;
+}
+
+let wordsTimer = 0;
+function paintWordsSoon() { if (!wordsTimer) wordsTimer = setTimeout(() => { wordsTimer = 0; paintWords(); }, 200); }
+
+const spoken = { queue: new Set(), timer: 0 };
+/** Says a change to screen readers, changes of one second together. */
+function say(text) {
+  if (spoken.queue.size < 6) spoken.queue.add(text);
+  spoken.timer ||= setTimeout(() => { put($('live'), [...spoken.queue].join(' ')); spoken.queue.clear(); spoken.timer = 0; }, 1000);
+}
+
+let noticeTimer = 0;
+function notice(text) {
+  put($('notice'), text);
+  $('notice').hidden = false;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => { $('notice').hidden = true; }, 12000);
+}
+
+// ---- the beat of the page
+
+let lastBeat = local();
+function beat() {
+  const now = local();
+  ticksPerS = Math.round(ticks * 1000 / (now - lastBeat || 1000));
+  ticks = 0; lastBeat = now;
+  for (const conn of [link.now, link.next]) if (conn) {
+    if (!conn.open ? now - conn.since > OPEN_TIMEOUT_MS : now - conn.heard > SILENCE_MS) closed(conn, 1006, '');
+    else if (conn.open && now - conn.pinged > PING_EVERY_MS) ping(conn);
+  }
+  if (link.now?.open && !link.timer && now - link.now.since > STABLE_AFTER_MS) link.attempt = 0;
+  if (link.old && now - link.now.since > 5000) closed(link.old, 1000, '');
+  for (const row of rows.values()) if (row.inView) paintAge(row);
+  paintWords(); paintSoon();
+}
+
+$('gateway-now').onclick = dial;
+$('clear').onclick = () => { for (const row of [...rows.values()]) removeRow(row); firstOpen = false; changed(); say('All symbols removed.'); search.input.focus(); };
+addEventListener('hashchange', () => { if (location.hash !== ownHash) readHash(); });
+addEventListener('online', () => { if (!link.now && link.timer) redialNow(); });
+document.addEventListener('visibilitychange', () => { if (!document.hidden && !link.now && link.timer) redialNow(); });
+/** The reader or the network came back: no long wait, but not everybody in the same instant. */
+function redialNow() { if (link.retryAt - local() > 1500) { clearTimeout(link.timer); const ms = 200 + Math.random() * 1000; link.retryAt = local() + ms; link.timer = setTimeout(dial, ms); } }
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', readColours);
+addEventListener('resize', () => { for (const row of rows.values()) { row.drawn = -1; row.ui.canvas.width = 0; } paintSoon(); });
+
+readColours();
+readHash();
+dial();
+setInterval(beat, 1000);
+setInterval(() => { if (link.retryAt || [...venues.values()].some((venue) => venue.retryAt > local())) paintWords(); }, 250);
