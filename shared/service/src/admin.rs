@@ -132,3 +132,41 @@ pub(crate) async fn serve(listener: TcpListener, context: Context, stop: Cancell
     connections.close();
     connections.wait().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn idle_connections_give_their_places_back_and_the_end_waits_for_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, Context::for_test("probe"), stop.clone()));
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS_MAX + 5 {
+            idle.push(TcpStream::connect(addr).await.unwrap());
+        }
+        drop(idle);
+
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+
+        stop.cancel();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stopping_process_is_not_ready() {
+        let context = Context::for_test("probe");
+        assert_eq!(readyz(State(context.clone())).await.status(), StatusCode::OK);
+        context.stop.cancel();
+        assert_eq!(readyz(State(context)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
