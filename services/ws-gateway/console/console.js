@@ -505,7 +505,8 @@ function mountRow(row) {
 }
 
 function nameRow({ ui, symbol, source, about }) {
-  put(ui.name, symbol); put(ui.tag, venues.size > 1 || source !== (defaultSource ?? source) ? source : '');
+  const tag = venues.size > 1 || source !== (defaultSource ?? source) ? source : '';
+  put(ui.name, symbol); put(ui.tag, tag); mark(ui.state, 'source', tag);
   ui.tr.dataset.symbol = symbol; ui.tr.dataset.source = source;
   ui.name.title = about;
   ui.button.setAttribute('aria-label', `Remove ${symbol}`);
@@ -683,7 +684,7 @@ const GLYPHS = { good: '●', wait: '◑', bad: '▲', idle: '○' };
 function mountVenue(venue) {
   const ui = venue.ui = { word: el('span', { className: 'word' }), size: el('span', { className: 'size muted' }), head: el('p', { className: 'head' }), hint: el('p', { className: 'hint muted' }), axes: {} };
   const axis = (name, label) => {
-    const value = el('b'), glyph = el('span'), since = el('span', { className: 'since' });
+    const value = el('b'), glyph = el('i'), since = el('span', { className: 'since' });
     glyph.setAttribute('aria-hidden', 'true');
     const box = el('div', { className: 'axis' }, el('dt', {}, label), el('dd', {}, glyph, ' ', value, since));
     ui.axes[name] = { box, value, glyph, since };
@@ -703,21 +704,25 @@ function mountVenue(venue) {
 
 function paintVenue(venue) {
   if (!venue.ui) mountVenue(venue);
-  const { ui, health } = venue, [tone, head, hint] = link.now?.open ? describe(venue) : ['idle', 'Unknown while this page is not connected', ''];
-  const well = tone === 'good' || !health.cause || hint && health.causeCode !== 'auth_refused';
+  const { ui, health } = venue, known = link.now?.open;
+  const [tone, head, hint] = known ? describe(venue) : ['idle', 'Not known while this page is not connected', 'The last word was:'];
+  const chosen = [...rows.values()].filter((row) => row.source === venue.source), live = chosen.filter((row) => shown(row) === 'live').length;
+  const cause = known && tone !== 'good' && tone !== 'idle' && health.cause && !['ingest_gone', 'bus_down'].includes(health.causeCode) ? `Cause: ${health.cause}.` : '';
+  const tally = tone === 'good' && chosen.length ? `${count(live)} of ${count(chosen.length)} chosen symbols live.` : '';
   mark(ui.card, 'tone', tone); mark(ui.card, 'status', venue.word);
-  put(ui.word, venue.word); put(ui.head, head);
-  put(ui.hint, [well ? '' : `Cause: ${health.cause}.`, hint].filter(Boolean).join(' '));
+  put(ui.word, venue.word); put(ui.head, head); put(ui.hint, [cause, hint, tally].filter(Boolean).join(' '));
   put(ui.size, venue.names.size ? `${count(venue.names.size)} symbols` : '');
   for (const name of ['link', 'auth', 'data']) {
     const { box, value, glyph, since } = ui.axes[name], word = health[name] ?? 'unknown', axisTone = TONES[word] ?? 'idle', at = health[`${name}Since`] ?? health.since;
-    mark(box, 'tone', tone === 'idle' && axisTone === 'bad' ? 'idle' : axisTone); put(value, word); put(glyph, GLYPHS[box.dataset.tone]);
+    // Without a connection nothing is known, and a venue nobody runs is no alarm.
+    mark(box, 'tone', known && (tone !== 'idle' || axisTone !== 'bad') ? axisTone : 'idle');
+    put(value, word); put(glyph, GLYPHS[box.dataset.tone]);
     put(since, at ? `for ${duration(serverNow() - at)}` : '');
   }
   ui.acts.hidden = !venue.names.size;
   ui.first.hidden = venue.names.size <= 20;
   put(ui.all, venue.names.size > ROWS_MAX ? `First ${count(ROWS_MAX)}` : `All ${count(venue.names.size)}`);
-  ui.none.hidden = ![...rows.values()].some((row) => row.source === venue.source);
+  ui.none.hidden = !chosen.length;
   const spoken = `${venue.source}: ${head.replace(/, next try.*/, '')}.`;
   if (link.now?.open && venue.said !== spoken) { if (venue.said || tone !== 'good') say(spoken); venue.said = spoken; }
 }
