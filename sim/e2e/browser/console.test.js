@@ -1,0 +1,303 @@
+// The console page in headless Chromium: first against a scripted gateway, for what the real programs reach seldom,
+// then against the real programs. Timing is measured and printed, never asserted.
+
+import { strict as assert } from 'node:assert';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { scriptedGateway } from './scripted-gateway.js';
+import { startStack, until } from './stack.js';
+
+const shotAt = process.argv.indexOf('--screenshot');
+const shots = shotAt > 0 ? process.argv[shotAt + 1] : null;
+const WIDE = { width: 1440, height: 900 }, NARROW = { width: 360, height: 780 };
+
+let passed = 0, failed = 0, explain = () => '';
+async function test(name, run) {
+  try { await run(); passed++; console.log(`ok      ${name}`); }
+  catch (error) { failed++; console.log(`FAILED  ${name}\n        ${String(error.stack ?? error).replace(/\n/g, '\n        ')}\n${explain()}`); }
+}
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? 'chromium',
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+
+/** A fresh page that remembers whatever it should not have done. */
+async function open(url, viewport = WIDE) {
+  const page = await browser.newPage({ viewport });
+  page.setDefaultTimeout(20000);
+  page.asked = []; page.complaints = [];
+  page.on('request', (request) => page.asked.push(request.url()));
+  page.on('websocket', (socket) => page.asked.push(socket.url()));
+  page.on('pageerror', (error) => page.complaints.push(String(error.stack)));
+  page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) page.complaints.push(message.text()); });
+  await page.goto(url);
+  return page;
+}
+
+const row = (page, symbol, state) => page.locator(`tr[data-symbol="${symbol}"]${state ? `[data-state=${state}]` : ''}`);
+const card = (page, source) => page.locator(`.venue[data-source=${source}]`);
+const symbols = (page) => page.locator('#rows tr').evaluateAll((all) => all.map((tr) => tr.dataset.symbol));
+const text = async (locator) => (await locator.textContent()).replace(/\s+/g, ' ').trim();
+/** How many chosen symbols are live, by the page's own count: rows out of view are painted when they come into view. */
+const live = async (page) => Number(/(\d+) live/.exec(await text(page.locator('#count')))?.[1] ?? 0);
+
+/** The bid of `symbol` becomes another one. */
+async function moves(page, symbol) {
+  const bid = row(page, symbol).locator('.bid'), before = await text(bid);
+  await until(`${symbol} moves from ${before}`, async () => { const now = await text(bid); return now !== before && /^\d/.test(now); });
+}
+
+// ---- against a scripted gateway
+
+const NAMES = ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'AUDUSD', 'USDCAD', 'NZDUSD', ...Array.from({ length: 23 }, (_, i) => `SYM${String(i).padStart(3, '0')}`)];
+const DOWN = { link: 'down', auth: 'none', data: 'idle' };
+
+async function scripted(run, { tick_every_ms = 100, hash = '', viewport, port } = {}) {
+  const gateway = await scriptedGateway({ port, venues: [
+    { source: 'ctrader', status: 'connected', symbols: NAMES },
+    { source: 'tradingview', status: 'connected', symbols: ['NASDAQ:AAPL', 'NASDAQ:MSFT'] },
+    { source: 'ib', status: 'disconnected', symbols: [], health: { ...DOWN, causeCode: 'ingest_gone', cause: "no sign of life from the venue's ingest" } },
+  ] });
+  const timer = setInterval(() => gateway.tickAll(), tick_every_ms);
+  const page = await open(`http://127.0.0.1:${gateway.port}/${hash}`, viewport);
+  try { await run(page, gateway); } finally { clearInterval(timer); await page.close(); await gateway.stop(); }
+}
+
+await test('a first visit chooses a handful of symbols by itself and writes them into the address', () => scripted(async (page) => {
+  await until('six live rows', async () => await live(page) === 6);
+  assert.deepEqual(await symbols(page), ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'AUDUSD', 'USDCAD']);
+  await until('address', () => page.url().endsWith('#ctrader=EURUSD,GBPUSD,USDJPY,XAUUSD,AUDUSD,USDCAD'));
+}));
+
+await test('a shared link brings its symbols, and a name nobody offers says so', () => scripted(async (page) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  await row(page, 'NASDAQ:AAPL', 'live').waitFor();
+  await row(page, 'NOSUCH', 'refused').waitFor();
+  assert.match(await text(row(page, 'NOSUCH').locator('.state')), /ctrader does not offer it/);
+  assert.equal((await symbols(page)).length, 3);
+}, { hash: '#ctrader=EURUSD,NOSUCH&tradingview=NASDAQ:AAPL' }));
+
+await test('markup in a name stays text', () => scripted(async (page) => {
+  const name = '<img src=x onerror=alert(1)>';
+  await until('the name as text', async () => (await symbols(page))[0] === name);
+  assert.equal(await text(row(page, name.replaceAll('"', '\\"')).locator('.symbol b')), name);
+  assert.equal(await page.locator('#rows img').count(), 0);
+  assert.deepEqual(page.complaints, []);
+}, { hash: `#ctrader=${encodeURIComponent('<img src=x onerror=alert(1)>')}` }));
+
+await test("one venue's trouble is told in words and leaves the other's prices alone", () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  await row(page, 'NASDAQ:MSFT', 'live').waitFor();
+  assert.match(await text(card(page, 'ib')), /No ingest for ib is running/);
+  gateway.setVenue('ctrader', { status: 'error', health: { ...DOWN, auth: 'refused', causeCode: 'auth_refused', cause: 'credentials refused: CH_CLIENT_AUTH_FAILURE', attempt: 1 } });
+  await until('refused in words', async () => /refused the credentials/.test(await text(card(page, 'ctrader').locator('.head'))));
+  await row(page, 'EURUSD', 'stale').waitFor();
+  assert.match(await text(card(page, 'tradingview').locator('.head')), /Prices are flowing/);
+  await row(page, 'NASDAQ:MSFT', 'live').waitFor();
+  await moves(page, 'NASDAQ:MSFT');
+}, { hash: '#ctrader=EURUSD&tradingview=NASDAQ:MSFT' }));
+
+await test('missed ticks are counted and refusals keep their reason', () => scripted(async (page, gateway) => {
+  gateway.refused.set('SYM003', 'the venue has no quotes for it');
+  await row(page, 'EURUSD', 'live').waitFor();
+  gateway.gap('ctrader', 'EURUSD', 7);
+  gateway.gap('ctrader', 'EURUSD', 1200);
+  await until('1,207 missed', async () => await text(row(page, 'EURUSD').locator('.missed')) === '1,207');
+  await page.locator('#search').fill('SYM003');
+  await page.keyboard.press('Enter');
+  await row(page, 'SYM003', 'refused').waitFor();
+  assert.match(await text(row(page, 'SYM003').locator('.state')), /no quotes for it/);
+}, { hash: '#ctrader=EURUSD' }));
+
+await test('a goaway is followed by a move without a break', () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  const [before] = gateway.clients;
+  gateway.broadcast({ type: 'goaway', reconnectInMs: 600 });
+  await until('only the new connection is left', () => gateway.clients.size === 1 && !gateway.clients.has(before));
+  assert.equal(gateway.peak, 2, 'the new connection was open before the old one closed');
+  assert.equal(await page.locator('#gateway').getAttribute('data-state'), 'open');
+  await moves(page, 'EURUSD');
+  await until('six live', async () => await live(page) === 6);
+}));
+
+for (const code of [1012, 4002, 4400]) await test(`the page comes back after close code ${code}`, () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  const [before] = gateway.clients;
+  gateway.closeAll(code, 'try again');
+  await until('another connection', () => gateway.clients.size === 1 && !gateway.clients.has(before));
+  await moves(page, 'EURUSD');
+  await until('six live', async () => await live(page) === 6);
+}));
+
+for (const code of [4001, 4500]) await test(`the page stays away after close code ${code}, and says why`, () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  gateway.closeAll(code, 'not you');
+  await page.locator('#gateway[data-state=stopped]').waitFor();
+  assert.match(await text(page.locator('#gateway')), /not you/);
+  await row(page, 'EURUSD', 'stale').waitFor();
+  const asked = page.asked.length;
+  await page.locator('#gateway-now').click();
+  await until('comes back when told to', () => page.asked.length > asked);
+  await row(page, 'EURUSD', 'live').waitFor();
+}));
+
+await test('a phone of 360 pixels needs no sideways scrolling', () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  gateway.setVenue('ctrader', { status: 'reconnecting', health: { ...DOWN, data: 'stale', attempt: 12, retryInMs: 25000, causeCode: 'reset', cause: `connection lost: ${'a long story '.repeat(8)}` } });
+  await row(page, 'EURUSD', 'stale').waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= NARROW.width);
+  await page.keyboard.press('/');
+  await page.keyboard.type('usd');
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= NARROW.width);
+}, { viewport: NARROW }));
+
+// ---- against the real programs
+
+let stack = null, page = null;
+await test('the real programs start and the page opens', async () => {
+  stack = await startStack();
+  explain = stack.logs;
+  page = await open(stack.url);
+});
+
+if (page) {
+  await test('prices move by themselves, and each venue says how it is', async () => {
+    await until('six live rows', async () => await live(page) === 6, 30000);
+    const [first] = await symbols(page);
+    await moves(page, first);
+    for (const [name, word] of [['Link', 'up'], ['Login', 'ok'], ['Data', 'live']]) assert.match(await text(card(page, 'ctrader').locator('.axis', { hasText: name })), new RegExp(`${word}.*for \\d+`));
+    await until('the other venue is named', async () => /No ingest for tradingview is running/.test(await text(card(page, 'tradingview'))));
+    await until('spread in pips', async () => /pips/.test(await text(row(page, first).locator('.spread'))), 30000);
+    assert.match(await text(row(page, first).locator('.age')), /\d+ s/);
+    if (shots) await pictures();
+  });
+
+  await test('nothing is asked from outside, the content policy is strict and holds', async () => {
+    const header = (await fetch(stack.url)).headers.get('content-security-policy') ?? '';
+    assert.match(header, /default-src '(self|none)'/);
+    assert.doesNotMatch(header, /unsafe/);
+    for (const url of page.asked) assert.match(url, /^(data:|(http|ws):\/\/127\.0\.0\.1:\d+\/)/);
+    assert.deepEqual(page.complaints, []);
+    const probe = await open(stack.url);
+    assert.equal(await probe.evaluate(() => {
+      const script = document.createElement('script');
+      script.textContent = 'window.inlineRan = true';
+      document.body.append(script);
+      return window.inlineRan;
+    }), undefined);
+    await probe.close();
+  });
+
+  await test('a symbol is found, added and removed with the keyboard alone', async () => {
+    const held = await symbols(page);
+    const answer = await (await fetch(new URL('api/v1/symbols?source=ctrader', stack.url))).json();
+    const offered = (answer.data.symbols ?? answer.data).map((item) => item.symbol ?? item);
+    const wanted = offered.find((symbol) => !held.includes(symbol) && symbol.length > 4);
+    await page.keyboard.press('/');
+    await page.keyboard.type(wanted.toLowerCase());
+    const active = () => page.evaluate(() => document.getElementById(document.activeElement.getAttribute('aria-activedescendant'))?.textContent ?? '');
+    await until('it is the active option', async () => (await active()).startsWith(wanted));
+    await page.keyboard.press('Enter');
+    await row(page, wanted, 'live').waitFor();
+    await moves(page, wanted);
+    await until('the address has it', () => decodeURIComponent(page.url()).includes(wanted));
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('ArrowDown');
+    const second = await active();
+    await page.keyboard.press('ArrowDown');
+    assert.notEqual(await active(), second);
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Escape');
+    assert.equal(await page.evaluate(() => document.activeElement.id), '');
+    await page.locator('#rows button[tabindex="0"]').focus();
+    await page.keyboard.press('End');
+    assert.equal(await page.evaluate(() => document.activeElement.closest('tr').dataset.symbol), wanted);
+    await page.keyboard.press('Delete');
+    await until('it is gone', async () => !(await symbols(page)).includes(wanted));
+    assert.deepEqual(await symbols(page), held);
+  });
+
+  await test('the venue is cut: the page says reconnecting with attempt and countdown, and heals by itself', async () => {
+    const [first] = await symbols(page), head = card(page, 'ctrader').locator('.head');
+    await stack.fault('POST', 'refuse');
+    await stack.fault('POST', 'cut');
+    await card(page, 'ctrader').and(page.locator('[data-status=reconnecting]')).waitFor();
+    const seen = new Set();
+    await until('attempt and countdown, counting down', async () => {
+      const said = /Reconnecting, attempt (\d+), next try in (\d+) s/.exec(await text(head));
+      if (said) seen.add(`${said[1]}/${said[2]}`);
+      return [...seen].some((a) => [...seen].some((b) => a.split('/')[0] === b.split('/')[0] && a !== b)) && [...seen].some((a) => Number(a.split('/')[0]) >= 2);
+    }, 60000);
+    assert.match(await text(card(page, 'ctrader').locator('.hint')), /Cause: \w+/);
+    await row(page, first, 'stale').waitFor();
+    await until('none is called live', async () => await live(page) === 0);
+    assert.equal(await page.locator('#gateway').getAttribute('data-state'), 'open');
+    assert.match(await text(page.locator('#live')), /ctrader: /);
+    if (shots) { await page.emulateMedia({ colorScheme: 'dark' }); await page.screenshot({ path: join(shots, 'console-down.png') }); await page.emulateMedia({ colorScheme: 'light' }); }
+    await stack.fault('DELETE', 'refuse');
+    await until('all rows live again', async () => await live(page) === (await symbols(page)).length, 60000);
+    await moves(page, first);
+    assert.match(await text(head), /Prices are flowing/);
+  });
+
+  await test('the gateway is killed and restarted: the page reconnects and subscribes again by itself', async () => {
+    const before = await symbols(page);
+    page.complaints.length = 0;
+    await stack.gateway.kill('SIGKILL');
+    await page.locator('#gateway[data-state=waiting]').waitFor();
+    assert.match(await text(page.locator('#gateway')), /reconnecting in \d+ s.*attempt \d+/);
+    await until('rows say they are not live', async () => await live(page) === 0);
+    await stack.restartGateway();
+    await until('all rows live again', async () => await live(page) === before.length, 60000);
+    assert.deepEqual(await symbols(page), before);
+    await moves(page, before[0]);
+    for (const complaint of page.complaints) assert.match(complaint, /WebSocket connection to .* failed/);
+  });
+
+  await test('200 symbols at 20 ticks/s each (figures only)', async () => {
+    await card(page, 'ctrader').getByRole('button', { name: /^All/ }).click();
+    await until('200 live', async () => await live(page) === 200, 60000);
+    const figures = await page.evaluate(measure, 10000);
+    console.log(`        ${JSON.stringify({ ...figures, gateway: await text(page.locator('#gateway-detail')) })}`);
+    if (shots) await page.screenshot({ path: join(shots, 'console-200.png') });
+  });
+}
+
+/** In the page: long tasks and frame times of the next `for_ms`. */
+function measure(for_ms) {
+  return new Promise((done) => {
+    const long_tasks_ms = [], frames = [];
+    new PerformanceObserver((list) => long_tasks_ms.push(...list.getEntries().map((entry) => Math.round(entry.duration)))).observe({ type: 'longtask' });
+    let last = performance.now();
+    const end = last + for_ms;
+    requestAnimationFrame(function next(at) {
+      frames.push(at - last); last = at;
+      if (at < end) return requestAnimationFrame(next);
+      frames.sort((a, b) => a - b);
+      const quantile = (q) => Number(frames[Math.min(frames.length - 1, Math.floor(frames.length * q))].toFixed(1));
+      done({ long_tasks_ms, frames: frames.length, frame_ms_p50: quantile(0.5), frame_ms_p99: quantile(0.99), frame_ms_max: quantile(1), heap_mib: Math.round((performance.memory?.usedJSHeapSize ?? 0) / 2 ** 20) });
+    });
+  });
+}
+
+/** Pictures for people, of a page that has run for a minute so that the sparklines are full. */
+async function pictures() {
+  await card(page, 'ctrader').getByRole('button', { name: 'Subscribe first 20' }).click();
+  await page.waitForTimeout(62000);
+  await page.evaluate(() => document.activeElement.blur());
+  await page.mouse.move(0, 0);
+  await page.screenshot({ path: join(shots, 'console.png') });
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await page.screenshot({ path: join(shots, 'console-dark.png') });
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize(NARROW);
+  await page.waitForTimeout(1500);
+  await page.screenshot({ path: join(shots, 'console-narrow.png') });
+  await page.setViewportSize(WIDE);
+}
+
+await browser.close();
+await stack?.stop();
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);
