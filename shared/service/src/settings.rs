@@ -39,7 +39,8 @@ impl Reader {
 
     /// Reads from the environment and, for what it does not set, from the file `env_file` where that exists.
     ///
-    /// The environment of the process itself is not changed.
+    /// A variable set to nothing in the environment hides the one in the file. The environment of the process itself is
+    /// not changed.
     pub(crate) fn from_environment(env_file: &Path) -> Self {
         let mut reader = Self::default();
         match dotenvy::from_path_iter(env_file) {
@@ -59,10 +60,7 @@ impl Reader {
         for (name, value) in std::env::vars_os() {
             let Some(name) = name.to_str() else { continue };
             // A value that is not text becomes one that no setting accepts silently: the replacement character stays.
-            let value = value.to_string_lossy();
-            if !value.is_empty() {
-                reader.values.insert(name.to_owned(), value.into_owned());
-            }
+            reader.values.insert(name.to_owned(), value.to_string_lossy().into_owned());
         }
         reader
     }
