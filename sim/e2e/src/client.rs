@@ -1,0 +1,285 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use loadgen::{Audit, Findings};
+use serde_json::{Value, json};
+use tickcast_model::Position;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::wait::DEADLINE;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The most messages remembered; a test that makes more is too long.
+const MESSAGES_MAX: usize = 200_000;
+
+/// The most lines shown where a test fails.
+const LINES_SHOWN: usize = 150;
+
+/// A browser's part: it remembers every message and checks the order and completeness of every channel's ticks.
+pub struct Client {
+    sink: SplitSink<Socket, Message>,
+    shared: Arc<Shared>,
+    reading: JoinHandle<()>,
+    next: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+struct Seen {
+    messages: Vec<Value>,
+    audit: Audit,
+    /// The close code, 1005 where none was given, 1006 where the connection just ended.
+    closed: Option<u16>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { messages: Vec::new(), audit: Audit::new(10_000), closed: None }
+    }
+}
+
+impl Client {
+    /// Connects to a gateway.
+    pub async fn connect(addr: SocketAddr) -> Self {
+        let url = format!("ws://{addr}/ws");
+        let (socket, _) = timeout(DEADLINE, connect_async(&url)).await.unwrap().unwrap();
+        let (sink, stream) = socket.split();
+        let shared = Arc::new(Shared::default());
+        let reading = tokio::spawn(read(stream, shared.clone()));
+        Self { sink, shared, reading, next: 0 }
+    }
+
+    /// Sends a JSON message.
+    pub async fn send(&mut self, message: Value) {
+        self.send_raw(Message::text(message.to_string())).await;
+    }
+
+    /// Sends anything.
+    pub async fn send_raw(&mut self, message: Message) {
+        timeout(DEADLINE, self.sink.send(message)).await.unwrap().unwrap();
+    }
+
+    /// Subscribes these symbols and gives the answer.
+    pub async fn subscribe(&mut self, symbols: &[&str]) -> Value {
+        self.send(json!({"type": "subscribe", "symbols": symbols, "id": self.next})).await;
+        let id = self.next;
+        self.expect("the answer to subscribe", |message| {
+            message["type"] == "subscribeResponse" && message["id"] == id
+        })
+        .await
+    }
+
+    /// Waits for the next message `wanted` is true for, counted from the last one a wait found.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`], or where the connection ends, with everything seen.
+    pub async fn expect(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.expect_within(DEADLINE, what, wanted).await
+    }
+
+    /// The same with a limit of its own.
+    pub async fn expect_within(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let end = Instant::now() + limit;
+        let from = self.next;
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let closed = {
+                let seen = self.shared.lock();
+                if let Some(at) = seen.messages[self.next..].iter().position(&wanted) {
+                    self.next += at + 1;
+                    return seen.messages[self.next - 1].clone();
+                }
+                self.next = seen.messages.len();
+                seen.closed
+            };
+            let waited = timeout_at(end, changed).await;
+            if let (Err(_), _) | (_, Some(_)) = (&waited, closed) {
+                let why =
+                    closed.map_or(format!("not within {limit:?}"), |code| format!("closed with {code}"));
+                panic!("{what}: {why}; looked from message {from} on:\n{}", self.transcript());
+            }
+        }
+    }
+
+    /// Waits for the next tick of a symbol.
+    pub async fn tick(&mut self, symbol: &str) -> Value {
+        self.expect(&format!("a tick of {symbol}"), |message| {
+            message["type"] == "tick" && message["symbol"] == symbol
+        })
+        .await
+    }
+
+    /// Waits for a status with this word.
+    pub async fn status(&mut self, word: &str) -> Value {
+        self.expect(&format!("status {word}"), |message| {
+            message["type"] == "status" && message["status"] == word
+        })
+        .await
+    }
+
+    /// Waits until the server has closed the connection: the close code.
+    pub async fn closed(&mut self) -> u16 {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(code) = self.shared.lock().closed {
+                return code;
+            }
+            assert!(timeout_at(end, changed).await.is_ok(), "no close:\n{}", self.transcript());
+        }
+    }
+
+    /// True while the connection is there.
+    pub fn is_open(&self) -> bool {
+        self.shared.lock().closed.is_none()
+    }
+
+    /// Where the waits have got to; see [`Client::back_to`].
+    pub fn mark(&self) -> usize {
+        self.next
+    }
+
+    /// Makes the next wait look from `mark` on: for messages whose order is not promised.
+    pub fn back_to(&mut self, mark: usize) {
+        self.next = mark;
+    }
+
+    /// Every message since `mark`.
+    pub fn seen_since(&self, mark: usize) -> Vec<Value> {
+        self.shared.lock().messages[mark..].to_vec()
+    }
+
+    /// What the check of order and completeness found so far.
+    pub fn findings(&self) -> Findings {
+        *self.shared.lock().audit.findings()
+    }
+
+    /// # Panics
+    /// Where a tick came twice, out of order or after a hole nobody announced.
+    pub fn assert_unbroken(&self) {
+        let findings = self.findings();
+        assert!(findings.is_clean(), "{findings:?}\n{}", self.transcript());
+    }
+
+    /// Everything seen, rows of ticks folded.
+    pub fn transcript(&self) -> String {
+        let seen = self.shared.lock();
+        let mut lines: Vec<String> = Vec::new();
+        let mut ticks: Option<(usize, u64)> = None;
+        for (index, message) in seen.messages.iter().enumerate() {
+            if message["type"] == "tick" && message.get("snapshot").is_none() {
+                let count = ticks.map_or(0, |(_, count)| count) + 1;
+                if ticks.is_some() {
+                    lines.pop();
+                }
+                lines.push(format!("{index}: {count} ticks, the last {message}"));
+                ticks = Some((index, count));
+            } else {
+                ticks = None;
+                let mut line = format!("{index}: {message}");
+                if line.len() > 600 {
+                    line = line.chars().take(600).chain("…".chars()).collect();
+                }
+                lines.push(line);
+            }
+        }
+        let skipped = lines.len().saturating_sub(LINES_SHOWN);
+        format!("({skipped} lines before)\n{}\nclosed: {:?}", lines[skipped..].join("\n"), seen.closed)
+    }
+}
+
+/// Epoch and seq of a tick.
+pub fn tick_numbers(tick: &Value) -> (u64, u64) {
+    let position = position(tick).unwrap_or_else(|| panic!("no position in {tick}"));
+    (position.epoch, position.seq)
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.reading.abort();
+        if !std::thread::panicking() {
+            self.assert_unbroken();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn read(mut stream: SplitStream<Socket>, shared: Arc<Shared>) {
+    loop {
+        let next = stream.next().await;
+        let mut seen = shared.lock();
+        match next {
+            Some(Ok(Message::Text(text))) => {
+                let message =
+                    serde_json::from_str(&text).unwrap_or_else(|_| json!({"not JSON": text.as_str()}));
+                seen.take(message);
+            }
+            Some(Ok(Message::Close(frame))) => {
+                seen.closed.get_or_insert(frame.map_or(1005, |frame| frame.code.into()));
+            }
+            Some(Ok(_)) => continue,
+            Some(Err(_)) | None => {
+                seen.closed.get_or_insert(1006);
+            }
+        }
+        let ended = seen.closed.is_some();
+        drop(seen);
+        shared.changed.notify_waiters();
+        if ended {
+            return;
+        }
+    }
+}
+
+impl Seen {
+    fn take(&mut self, message: Value) {
+        assert!(self.messages.len() < MESSAGES_MAX, "too many messages for a test");
+        let symbol = message["symbol"].as_str().unwrap_or_default().as_bytes();
+        match message["type"].as_str() {
+            Some("tick") => {
+                if let Some(position) = position(&message) {
+                    self.audit.tick(symbol, position, message["snapshot"] == true);
+                }
+            }
+            Some("gap") => self.audit.gap(symbol, message["missed"].as_u64().unwrap_or_default()),
+            Some("unsubscribeResponse") => {
+                for result in message["results"].as_array().into_iter().flatten() {
+                    self.audit.forget(result["symbol"].as_str().unwrap_or_default().as_bytes());
+                }
+            }
+            _ => {}
+        }
+        self.messages.push(message);
+    }
+}
+
+fn position(tick: &Value) -> Option<Position> {
+    Some(Position { epoch: tick["epoch"].as_str()?.parse().ok()?, seq: tick["seq"].as_u64()? })
+}

@@ -1,0 +1,166 @@
+//! The whole tool against a server of another make, scripted for each behaviour.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+use futures_util::{SinkExt, StreamExt};
+use loadgen::{Arguments, Report, Settings, run};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// Serves each connection with `serve` and runs the tool against it with these options.
+async fn report_of<F>(options: &[&str], serve: impl Fn(Socket) -> F + Send + 'static) -> Report
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepting = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            tokio::spawn(serve(socket));
+        }
+    });
+    let report = run_against(address, options).await;
+    accepting.abort();
+    report
+}
+
+async fn run_against(address: SocketAddr, options: &[&str]) -> Report {
+    let url = format!("ws://{address}/ws");
+    let mut arguments = vec!["loadgen", "--url", &url, "--warmup", "0", "--seconds", "1"];
+    arguments.extend_from_slice(options);
+    let settings = Settings::read(&Arguments::try_parse_from(arguments).unwrap()).unwrap();
+    tokio::task::spawn_blocking(move || run(&settings)).await.unwrap().unwrap()
+}
+
+/// The next JSON message, answering nothing.
+async fn next(socket: &mut Socket) -> Option<Value> {
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Text(text) = message {
+            return Some(serde_json::from_str(&text).unwrap());
+        }
+    }
+    None
+}
+
+async fn say(socket: &mut Socket, message: &Value) {
+    socket.send(Message::text(message.to_string())).await.unwrap();
+}
+
+fn tick(symbol: &str, seq: u64) -> Value {
+    let now_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    json!({"type": "tick", "source": "ctrader", "symbol": symbol, "bid": 1.1, "timestamp": now_ms, "receivedAt": now_ms,
+           "epoch": "5", "seq": seq})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_client_subscribes_and_its_ticks_are_counted_and_audited() {
+    let report =
+        report_of(&["--clients", "20", "--symbols", "A,B", "--threads", "2"], |mut socket| async move {
+            let subscribe = next(&mut socket).await.unwrap();
+            assert_eq!(subscribe, json!({"type": "subscribe", "symbols": ["A", "B"]}));
+            for seq in 1..=50 {
+                say(&mut socket, &tick("A", seq)).await;
+                say(&mut socket, &tick("B", seq)).await;
+            }
+            while next(&mut socket).await.is_some() {}
+        })
+        .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.connected, report.open_at_end), (20, 20));
+    assert_eq!(report.audit.ticks, 20 * 2 * 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_leaves_out_doubles_or_announces_is_told_apart() {
+    let report = report_of(&["--clients", "1", "--symbols", "A"], |mut socket| async move {
+        next(&mut socket).await.unwrap();
+        for seq in [1, 2, 2, 5] {
+            say(&mut socket, &tick("A", seq)).await;
+        }
+        let gap = json!({"type": "gap", "source": "ctrader", "symbol": "A", "missed": 4, "from": 6, "to": 9});
+        say(&mut socket, &gap).await;
+        say(&mut socket, &tick("A", 10)).await;
+        say(&mut socket, &json!({"type": "error", "code": "RATE_LIMITED", "message": "x"})).await;
+        socket.send(Message::text("{half")).await.unwrap();
+        while next(&mut socket).await.is_some() {}
+    })
+    .await;
+    let audit = &report.audit;
+    assert_eq!((audit.duplicates, audit.holes, audit.lost, audit.gaps, audit.missed), (1, 1, 2, 1, 4));
+    assert_eq!((report.errors["RATE_LIMITED"], report.unreadable, report.messages["gap"]), (1, 1, 1));
+    assert!(!report.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn symbols_are_learned_from_the_venue_and_drawn_for_each_client() {
+    let options =
+        ["--clients", "8", "--symbol-count", "30", "--random-per-client", "3", "--source", "ctrader"];
+    let report = report_of(&options, |mut socket| async move {
+        while let Some(message) = next(&mut socket).await {
+            if message["type"] == "connect" {
+                say(&mut socket, &json!({"type": "status", "source": "other", "availableSymbols": ["X"]}))
+                    .await;
+                let offered: Vec<String> = (0..40).map(|index| format!("S{index}")).collect();
+                let status = json!({"type": "status", "source": "ctrader", "availableSymbols": offered});
+                say(&mut socket, &status).await;
+            } else {
+                assert_eq!(message["source"], "ctrader");
+                for symbol in message["symbols"].as_array().unwrap() {
+                    say(&mut socket, &tick(symbol.as_str().unwrap(), 1)).await;
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!((report.symbols_per_client, report.audit.ticks), (3, 24));
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_clients_send_nothing_but_answers_to_pings_and_a_close() {
+    let report = report_of(&["--clients", "5", "--idle"], |mut socket| async move {
+        socket.send(Message::Ping("p".into())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::Pong("p".into()));
+        match socket.next().await {
+            Some(Ok(Message::Close(Some(close)))) => assert_eq!(close.code, CloseCode::Normal),
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.pings, report.open_at_end), (5, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_made_by_the_server_are_counted_by_their_code() {
+    let report = report_of(&["--clients", "4", "--idle"], |mut socket| async move {
+        let close = CloseFrame { code: CloseCode::Library(4003), reason: "limit".into() };
+        socket.close(Some(close)).await.unwrap();
+        while socket.next().await.is_some() {}
+    })
+    .await;
+    assert_eq!(report.closes["4003"], 4);
+    assert_eq!(report.open_at_end, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_cannot_be_made_are_counted_by_kind() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let report = run_against(address, &["--clients", "3", "--idle"]).await;
+    assert_eq!(report.connect_failures["refused"], 3);
+    assert_eq!(report.connected, 0);
+}
