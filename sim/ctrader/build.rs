@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={root}/ctrader");
     let descriptors = protox::compile(FILES.map(|name| format!("{root}/ctrader/{name}.proto")), [root])?;
     keep(&descriptors)?;
-    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    prost_build::Config::new().bytes(["."]).enable_type_names().compile_fds(descriptors)?;
     Ok(())
 }
 

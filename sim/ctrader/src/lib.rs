@@ -1,7 +1,56 @@
-//! The cTrader venue in a box.
+//! The cTrader venue in a box: what the real one does when all is well, and faults on demand.
+//!
+//! Floor 4, for tests and for trying things out; nothing of Tickcast depends on it. The pure half ([`Venue`]) takes
+//! bytes and the time and returns bytes and endings; it has no socket, no clock and no task. The thin shell around it
+//! is [`serve`].
+//!
+//! Facts numbers in comments point into the collected facts about the venue (section 7 lists what a simulator does).
+//! Depth of market, conversion chains and trading are refused with `UNSUPPORTED_MESSAGE`; history answers from what
+//! the walks have told since the start.
+
+mod bars;
+mod catalogue;
+mod connection;
+mod desk;
+mod fault;
+mod frame;
+mod history;
+mod limits;
+mod market;
+mod message;
+mod outcome;
+mod quotes;
+mod reference;
+mod venue;
 
 /// The venue's messages as generated from `proto/ctrader`.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/_.rs"));
+}
+
+use std::time::Duration;
+
+pub use catalogue::{Catalogue, Listing, SYMBOLS_MAX};
+pub use connection::Sent;
+pub use fault::{FAULTS, Fault, FaultRow, FaultSet, Lasting};
+pub use frame::{FrameDecoder, FrameError, put_frame};
+pub use market::Quote;
+pub use message::{PAYLOADS, Payload};
+pub use outcome::{Counters, Ending, Output, Reason};
+pub use venue::{ConnectionId, RateAnswer, Venue, VenueSettings};
+
+/// Prices travel as integers: price x this, whatever the digits of the symbol (facts 3.6).
+pub const PRICE_UNITS: u64 = 100_000;
+
+/// What the venue's files were compiled to, as an encoded `FileDescriptorSet`, for comparing with official ones.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ctrader.fds"));
+
+/// A reading of both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// Time since a start of the caller's choice; never goes back.
+    pub elapsed: Duration,
+    /// Wall clock, Unix milliseconds; what quotes are stamped with.
+    pub unix_ms: i64,
 }

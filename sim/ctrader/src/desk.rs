@@ -1,0 +1,328 @@
+//! Requests and their answers.
+
+use prost::Message;
+
+use crate::Now;
+use crate::connection::Connection;
+use crate::fault::{Fault, FaultSet};
+use crate::market::Market;
+use crate::message::{self, Payload};
+use crate::outcome::{Counters, Ending, Reason};
+use crate::venue::{ConnectionId, RateAnswer, VenueSettings};
+use crate::wire::{
+    ProtoErrorCode, ProtoErrorRes, ProtoMessage, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes,
+    ProtoOaAccountDisconnectEvent, ProtoOaAccountLogoutReq, ProtoOaAccountLogoutRes,
+    ProtoOaApplicationAuthReq, ProtoOaApplicationAuthRes, ProtoOaClientPermissionScope,
+    ProtoOaCtidTraderAccount, ProtoOaErrorCode, ProtoOaErrorRes, ProtoOaGetAccountListByAccessTokenReq,
+    ProtoOaGetAccountListByAccessTokenRes, ProtoOaPayloadType as Oa, ProtoOaRefreshTokenReq,
+    ProtoOaRefreshTokenRes, ProtoOaTrendbarPeriod, ProtoOaVersionRes,
+};
+
+/// Lifetime of an access token, seconds (facts 3.2).
+const TOKEN_LIFETIME_S: i64 = 2_628_000;
+
+/// The pair of tokens that is good now. A refresh replaces both.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    access: String,
+    refresh: String,
+    refreshes: u32,
+}
+
+/// What a request means for other connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Aftermath {
+    Nothing,
+    TokensReplaced,
+}
+
+/// Where one request is worked on: its connection and what all connections share.
+pub(crate) struct Desk<'a> {
+    pub(crate) id: ConnectionId,
+    pub(crate) now: Now,
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) market: &'a mut Market,
+    pub(crate) tokens: &'a mut Tokens,
+    pub(crate) settings: &'a VenueSettings,
+    pub(crate) faults: FaultSet,
+    pub(crate) counters: &'a mut Counters,
+}
+
+/// Why a request is not carried out.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    code: &'static str,
+    description: Option<&'static str>,
+    account: Option<i64>,
+    retry_after_s: Option<u64>,
+    /// Answered by the common layer instead of the Open API.
+    common: bool,
+}
+
+impl Tokens {
+    pub(crate) fn new(access: &str, refresh: &str) -> Self {
+        Self { access: access.to_owned(), refresh: refresh.to_owned(), refreshes: 0 }
+    }
+
+    fn replace(&mut self, settings: &VenueSettings) {
+        self.refreshes += 1;
+        self.access = format!("{}-{}", settings.access_token, self.refreshes);
+        self.refresh = format!("{}-{}", settings.refresh_token, self.refreshes);
+    }
+}
+
+impl Refusal {
+    pub(crate) fn open_api(code: ProtoOaErrorCode) -> Self {
+        Self {
+            code: code.as_str_name(),
+            description: None,
+            account: None,
+            retry_after_s: None,
+            common: false,
+        }
+    }
+
+    /// A code of the common list inside an Open API answer, as the real venue does.
+    pub(crate) fn shared(code: ProtoErrorCode) -> Self {
+        Self { code: code.as_str_name(), ..Self::open_api(ProtoOaErrorCode::UnknownSymbol) }
+    }
+
+    pub(crate) fn saying(self, description: &'static str) -> Self {
+        Self { description: Some(description), ..self }
+    }
+
+    pub(crate) fn about(self, account: i64) -> Self {
+        Self { account: Some(account), ..self }
+    }
+
+    fn unsupported() -> Self {
+        Self { common: true, ..Self::shared(ProtoErrorCode::UnsupportedMessage) }
+    }
+}
+
+impl Desk<'_> {
+    /// Answers one message, with its answer or an error that carries the same `clientMsgId`.
+    pub(crate) fn handle(&mut self, envelope: &ProtoMessage) -> Aftermath {
+        *self.counters.requests.entry(message::name(envelope.payload_type)).or_default() += 1;
+        // Never answered: a peer that echoes heartbeats would do so without end (facts 3.3).
+        if message::is_heartbeat(envelope.payload_type) {
+            return Aftermath::Nothing;
+        }
+        let id = envelope.client_msg_id.as_deref();
+        match self.dispatch(envelope, id) {
+            Ok(aftermath) => aftermath,
+            Err(refusal) => {
+                self.refuse(&refusal, id);
+                Aftermath::Nothing
+            }
+        }
+    }
+
+    fn dispatch(&mut self, envelope: &ProtoMessage, id: Option<&str>) -> Result<Aftermath, Refusal> {
+        let kind = message::open_api_type(envelope.payload_type);
+        self.admit(kind)?;
+        let kind = kind.ok_or_else(Refusal::unsupported)?;
+        if kind != Oa::ProtoOaApplicationAuthReq && !self.connection.application {
+            return Err(Refusal::open_api(ProtoOaErrorCode::ChClientNotAuthenticated));
+        }
+        let payload = envelope.payload.as_deref().unwrap_or_default();
+        match kind {
+            Oa::ProtoOaApplicationAuthReq => self.application_auth(&read(payload)?, id)?,
+            Oa::ProtoOaVersionReq => {
+                let version = ProtoOaVersionRes { payload_type: None, version: "91".to_owned() };
+                self.answer(&version, id);
+            }
+            Oa::ProtoOaGetAccountsByAccessTokenReq => self.account_list(read(payload)?, id)?,
+            Oa::ProtoOaRefreshTokenReq => {
+                self.refresh_token(&read(payload)?, id)?;
+                return Ok(Aftermath::TokensReplaced);
+            }
+            Oa::ProtoOaAccountAuthReq => self.account_auth(&read(payload)?, id)?,
+            Oa::ProtoOaAccountLogoutReq => self.account_logout(&read(payload)?, id)?,
+            Oa::ProtoOaTraderReq => self.trader(&read(payload)?, id)?,
+            Oa::ProtoOaAssetListReq => self.asset_list(&read(payload)?, id)?,
+            Oa::ProtoOaAssetClassListReq => self.asset_class_list(&read(payload)?, id)?,
+            Oa::ProtoOaSymbolCategoryReq => self.symbol_categories(&read(payload)?, id)?,
+            Oa::ProtoOaSymbolsListReq => self.symbols_list(&read(payload)?, id)?,
+            Oa::ProtoOaSymbolByIdReq => self.symbol_by_id(&read(payload)?, id)?,
+            Oa::ProtoOaSubscribeSpotsReq => self.subscribe_spots(&read(payload)?, id)?,
+            Oa::ProtoOaUnsubscribeSpotsReq => self.unsubscribe_spots(&read(payload)?, id)?,
+            Oa::ProtoOaSubscribeLiveTrendbarReq => self.subscribe_bars(&read(payload)?, id)?,
+            Oa::ProtoOaUnsubscribeLiveTrendbarReq => self.unsubscribe_bars(&read(payload)?, id)?,
+            Oa::ProtoOaGetTrendbarsReq => self.trendbars(&read(payload)?, id)?,
+            Oa::ProtoOaGetTickdataReq => self.tick_data(&read(payload)?, id)?,
+            // Depth, conversion chains and everything about trading.
+            _ => return Err(Refusal::unsupported()),
+        }
+        Ok(Aftermath::Nothing)
+    }
+
+    fn admit(&mut self, kind: Option<Oa>) -> Result<(), Refusal> {
+        let key = kind.and_then(|kind| u32::try_from(kind as i32).ok()).unwrap_or(0);
+        let historical = kind.is_some_and(message::is_historical);
+        let Err(retry_after_s) = self.connection.limits.admit(key, historical, self.now.elapsed) else {
+            return Ok(());
+        };
+        Err(match self.settings.rate_answer {
+            RateAnswer::Blocked => Refusal {
+                retry_after_s: Some(retry_after_s),
+                ..Refusal::shared(ProtoErrorCode::BlockedPayloadType)
+            },
+            RateAnswer::FrequencyExceeded => Refusal::open_api(ProtoOaErrorCode::RequestFrequencyExceeded)
+                .saying("You have reached the rate limit of requests")
+                .about(0),
+        })
+    }
+
+    fn application_auth(
+        &mut self,
+        request: &ProtoOaApplicationAuthReq,
+        id: Option<&str>,
+    ) -> Result<(), Refusal> {
+        if self.connection.application {
+            return Err(Refusal::open_api(ProtoOaErrorCode::ChClientAlreadyAuthenticated));
+        }
+        let known = request.client_id == self.settings.client_id
+            && request.client_secret == self.settings.client_secret;
+        if !known || self.faults.has(Fault::RejectCredentials) {
+            self.connection.end(Ending::Orderly, Reason::Credentials);
+            return Err(Refusal::open_api(ProtoOaErrorCode::ChClientAuthFailure)
+                .saying("clientId or clientSecret is incorrect"));
+        }
+        self.connection.application = true;
+        self.answer(&ProtoOaApplicationAuthRes { payload_type: None }, id);
+        Ok(())
+    }
+
+    fn account_list(
+        &mut self,
+        request: ProtoOaGetAccountListByAccessTokenReq,
+        id: Option<&str>,
+    ) -> Result<(), Refusal> {
+        self.check_token(&request.access_token)?;
+        let account = ProtoOaCtidTraderAccount {
+            ctid_trader_account_id: self.settings.account_id.unsigned_abs(),
+            is_live: Some(false),
+            trader_login: Some(self.settings.account_id % 100_000),
+            broker_title_short: Some("Simulated".to_owned()),
+            ..ProtoOaCtidTraderAccount::default()
+        };
+        let answer = ProtoOaGetAccountListByAccessTokenRes {
+            payload_type: None,
+            access_token: request.access_token,
+            permission_scope: Some(ProtoOaClientPermissionScope::ScopeView.into()),
+            ctid_trader_account: vec![account],
+        };
+        self.answer(&answer, id);
+        Ok(())
+    }
+
+    fn refresh_token(&mut self, request: &ProtoOaRefreshTokenReq, id: Option<&str>) -> Result<(), Refusal> {
+        if request.refresh_token != self.tokens.refresh {
+            return Err(Refusal::open_api(ProtoOaErrorCode::ChAccessTokenInvalid));
+        }
+        self.tokens.replace(self.settings);
+        let answer = ProtoOaRefreshTokenRes {
+            payload_type: None,
+            access_token: self.tokens.access.clone(),
+            token_type: "bearer".to_owned(),
+            expires_in: TOKEN_LIFETIME_S,
+            refresh_token: self.tokens.refresh.clone(),
+        };
+        self.answer(&answer, id);
+        Ok(())
+    }
+
+    fn account_auth(&mut self, request: &ProtoOaAccountAuthReq, id: Option<&str>) -> Result<(), Refusal> {
+        let account = request.ctid_trader_account_id;
+        self.check_token(&request.access_token)?;
+        if account != self.settings.account_id {
+            return Err(Refusal::open_api(ProtoOaErrorCode::ChCtidTraderAccountNotFound).about(account));
+        }
+        if self.connection.account {
+            return Err(Refusal::open_api(ProtoOaErrorCode::AlreadyLoggedIn)
+                .saying("Trading account is already authorized in this channel")
+                .about(account));
+        }
+        self.connection.account = true;
+        self.answer(&ProtoOaAccountAuthRes { payload_type: None, ctid_trader_account_id: account }, id);
+        Ok(())
+    }
+
+    fn account_logout(&mut self, request: &ProtoOaAccountLogoutReq, id: Option<&str>) -> Result<(), Refusal> {
+        let account = self.check_account(request.ctid_trader_account_id)?;
+        self.connection.account = false;
+        for symbol in self.connection.subscriptions.drain().map(|(symbol, _)| symbol) {
+            self.market.unwatch(symbol, self.id);
+        }
+        self.answer(&ProtoOaAccountLogoutRes { payload_type: None, ctid_trader_account_id: account }, id);
+        let gone = ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
+        self.connection.send(self.now, &gone, None);
+        Ok(())
+    }
+
+    pub(crate) fn answer<P: Payload>(&mut self, message: &P, id: Option<&str>) {
+        self.connection.send(self.now, message, id);
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, id: Option<&str>) {
+        *self.counters.errors.entry(refusal.code).or_default() += 1;
+        let description = refusal.description.map(str::to_owned);
+        if refusal.common {
+            let answer = ProtoErrorRes {
+                error_code: refusal.code.to_owned(),
+                description,
+                ..ProtoErrorRes::default()
+            };
+            return self.answer(&answer, id);
+        }
+        let answer = ProtoOaErrorRes {
+            payload_type: None,
+            ctid_trader_account_id: refusal.account,
+            error_code: refusal.code.to_owned(),
+            description,
+            maintenance_end_timestamp: None,
+            retry_after: refusal.retry_after_s,
+        };
+        self.answer(&answer, id);
+    }
+
+    /// The account, where it has a session here; the refusal is the real venue's (facts 3.1, 3.12).
+    pub(crate) fn check_account(&self, account: i64) -> Result<i64, Refusal> {
+        if self.connection.account && account == self.settings.account_id {
+            return Ok(account);
+        }
+        Err(Refusal::shared(ProtoErrorCode::InvalidRequest)
+            .saying("Trading account is not authorized")
+            .about(account))
+    }
+
+    pub(crate) fn position(&self, account: i64, symbol_id: i64) -> Result<usize, Refusal> {
+        let unknown = || Refusal::open_api(ProtoOaErrorCode::SymbolNotFound).about(account);
+        self.market.catalogue().position(symbol_id).ok_or_else(unknown)
+    }
+
+    pub(crate) fn positions(&self, account: i64, symbol_ids: &[i64]) -> Result<Vec<usize>, Refusal> {
+        let mut symbols =
+            symbol_ids.iter().map(|key| self.position(account, *key)).collect::<Result<Vec<_>, _>>()?;
+        symbols.sort_unstable();
+        symbols.dedup();
+        Ok(symbols)
+    }
+
+    fn check_token(&self, access_token: &str) -> Result<(), Refusal> {
+        if access_token == self.tokens.access {
+            return Ok(());
+        }
+        Err(Refusal::open_api(ProtoOaErrorCode::ChAccessTokenInvalid))
+    }
+}
+
+pub(crate) fn read_period(account: i64, period: i32) -> Result<ProtoOaTrendbarPeriod, Refusal> {
+    ProtoOaTrendbarPeriod::try_from(period)
+        .map_err(|_| Refusal::shared(ProtoErrorCode::InvalidRequest).about(account))
+}
+
+fn read<M: Message + Default>(payload: &[u8]) -> Result<M, Refusal> {
+    M::decode(payload).map_err(|_| Refusal::shared(ProtoErrorCode::InvalidRequest))
+}

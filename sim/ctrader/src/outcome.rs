@@ -1,0 +1,89 @@
+//! What comes out of the venue: things to do, and totals.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::venue::ConnectionId;
+
+/// What the shell has to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Write these bytes, after all earlier ones.
+    Send {
+        /// To whom.
+        id: ConnectionId,
+        /// One or more frames, or a part of one where a fault cuts it.
+        bytes: Bytes,
+    },
+    /// End the connection; the venue has forgotten it.
+    Close {
+        /// Which one.
+        id: ConnectionId,
+        /// In what manner.
+        ending: Ending,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Everything is sent, then TLS and TCP close as they should.
+    Orderly,
+    /// Everything is sent, then TCP ends without a close of TLS.
+    Abrupt,
+    /// TCP reset.
+    Reset,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    /// The client went away.
+    Peer,
+    /// The client was silent for too long.
+    Inactivity,
+    /// The application was refused.
+    Credentials,
+    /// The client's bytes are no frames.
+    BadFrame,
+    /// The client does not read what it is sent.
+    SlowReader,
+    /// A fault asked for it.
+    Fault,
+}
+
+impl Reason {
+    /// The reason as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Inactivity => "inactivity",
+            Self::Credentials => "credentials",
+            Self::BadFrame => "bad-frame",
+            Self::SlowReader => "slow-reader",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// Totals since the start.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections closed, by reason.
+    pub closed: BTreeMap<Reason, u64>,
+    /// Messages received, by name of their payload type.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Error answers, by code.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Spot events sent, snapshots included.
+    pub spot_events: u64,
+    /// Spot events a fault withheld.
+    pub withheld: u64,
+    /// Heartbeats sent.
+    pub heartbeats: u64,
+}

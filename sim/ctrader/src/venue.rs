@@ -1,0 +1,444 @@
+//! The venue: connections and the market between them, without a socket or a clock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::Now;
+use crate::catalogue::Catalogue;
+use crate::connection::{Connection, Sent};
+use crate::desk::{Aftermath, Desk, Tokens};
+use crate::fault::{Fault, FaultSet};
+use crate::frame::FrameError;
+use crate::market::{Market, Quote, QuoteEvent};
+use crate::outcome::{Counters, Ending, Output, Reason};
+use crate::wire::{
+    ProtoErrorCode, ProtoErrorRes, ProtoHeartbeatEvent, ProtoOaAccountDisconnectEvent,
+    ProtoOaAccountsTokenInvalidatedEvent,
+};
+
+/// Names a connection for as long as the venue lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(u64);
+
+/// How the venue behaves when nothing is wrong.
+#[derive(Clone)]
+pub struct VenueSettings {
+    /// Chooses the walks and every other chance; the same seed gives the same venue.
+    pub seed: u64,
+    /// Number of symbols, 1 to [`crate::SYMBOLS_MAX`].
+    pub symbols: usize,
+    /// Mean number of spot events per second of each watched symbol.
+    pub ticks_per_s: u32,
+    /// The application let in.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// The first access token; a refresh replaces it.
+    pub access_token: String,
+    /// The first refresh token; using it replaces it.
+    pub refresh_token: String,
+    /// The one account.
+    pub account_id: i64,
+    /// Own silence after which the venue sends a heartbeat; up to a fifth more is added by chance (facts 3.3).
+    pub heartbeat_after: Duration,
+    /// Silence of a client after which it is disconnected (facts 3.3).
+    pub inactivity_cutoff: Duration,
+    /// Requests per second and connection, historical ones not counted (facts 3.4).
+    pub requests_per_s: usize,
+    /// Historical requests per second and connection (facts 3.4).
+    pub historical_per_s: usize,
+    /// What a client is told that asks too often.
+    pub rate_answer: RateAnswer,
+    /// Longest frame accepted from a client, in bytes.
+    pub frame_bytes_max: usize,
+}
+
+/// The two answers seen in the wild to too many requests (facts 3.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RateAnswer {
+    /// `BLOCKED_PAYLOAD_TYPE` with `retryAfter` (2026).
+    Blocked,
+    /// `REQUEST_FREQUENCY_EXCEEDED` (2022).
+    FrequencyExceeded,
+}
+
+/// The venue in a box.
+///
+/// Give it bytes and time; take outputs with [`Venue::poll`] after each call until there are none; call
+/// [`Venue::timeout`] when [`Venue::deadline`] is reached.
+pub struct Venue {
+    settings: VenueSettings,
+    market: Market,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections with something to send or about to end, each once.
+    ready: VecDeque<ConnectionId>,
+    tokens: Tokens,
+    faults: FaultSet,
+    counters: Counters,
+    rng: Rng,
+}
+
+impl ConnectionId {
+    pub(crate) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number behind the name, from 1 on in the order of opening.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for VenueSettings {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            symbols: 200,
+            ticks_per_s: 20,
+            client_id: "sim-app".into(),
+            client_secret: "sim-secret".into(),
+            access_token: "sim-token".into(),
+            refresh_token: "sim-refresh".into(),
+            account_id: 1_000_001,
+            heartbeat_after: Duration::from_secs(25),
+            inactivity_cutoff: Duration::from_secs(30),
+            requests_per_s: 50,
+            historical_per_s: 5,
+            rate_answer: RateAnswer::Blocked,
+            frame_bytes_max: 1 << 20,
+        }
+    }
+}
+
+impl Venue {
+    /// A venue nobody is connected to.
+    pub fn new(settings: VenueSettings) -> Self {
+        let market = Market::new(Catalogue::new(settings.symbols), settings.ticks_per_s, settings.seed);
+        let tokens = Tokens::new(&settings.access_token, &settings.refresh_token);
+        let rng = Rng::with_seed(settings.seed);
+        Self {
+            settings,
+            market,
+            connections: BTreeMap::new(),
+            ready: VecDeque::new(),
+            tokens,
+            faults: FaultSet::default(),
+            counters: Counters::default(),
+            rng,
+        }
+    }
+
+    /// A client has connected (TLS included).
+    pub fn open(&mut self, now: Now) -> ConnectionId {
+        self.counters.opened += 1;
+        let id = ConnectionId::from_number(self.counters.opened);
+        let silence = self.next_silence();
+        self.connections.insert(id, Connection::new(&self.settings, now, silence));
+        id
+    }
+
+    /// The shell ended a connection, or saw its end. Unknown names are ignored.
+    pub fn closed(&mut self, id: ConnectionId, reason: Reason) {
+        if let Some(connection) = self.connections.remove(&id) {
+            for symbol in connection.subscriptions.keys() {
+                self.market.unwatch(*symbol, id);
+            }
+            *self.counters.closed.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// Bytes came in on a connection. Unknown names, and connections about to end, are ignored.
+    pub fn receive(&mut self, id: ConnectionId, now: Now, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.ending.is_none())
+        else {
+            return;
+        };
+        connection.decoder.push(bytes);
+        if !self.is_stalled() {
+            self.work(id, now);
+        }
+    }
+
+    /// Time has passed: the market moves, heartbeats go out, silent clients are cut off.
+    pub fn timeout(&mut self, now: Now) {
+        while let Some(event) = self.market.step(now) {
+            self.deliver(now, event);
+        }
+        if self.is_stalled() {
+            return;
+        }
+        let cutoff = self.settings.inactivity_cutoff;
+        let due = |connection: &Connection| {
+            connection.ending.is_none() && connection.deadline(cutoff) <= now.elapsed
+        };
+        let ids: Vec<ConnectionId> =
+            self.connections.iter().filter(|(_, connection)| due(connection)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let silence = self.next_silence();
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if connection.last_in + cutoff <= now.elapsed {
+                connection.end(Ending::Orderly, Reason::Inactivity);
+            } else {
+                connection.send(now, &ProtoHeartbeatEvent { payload_type: None }, None);
+                connection.silence = silence;
+                self.counters.heartbeats += 1;
+            }
+            self.queue(id);
+        }
+    }
+
+    /// When [`Venue::timeout`] is due, in time elapsed; `None` while nothing can happen by itself.
+    pub fn deadline(&self) -> Option<Duration> {
+        let cutoff = self.settings.inactivity_cutoff;
+        let waiting = |connection: &&Connection| connection.ending.is_none() && !self.is_stalled();
+        let timers = self.connections.values().filter(waiting).map(|connection| connection.deadline(cutoff));
+        timers.chain(self.market.deadline()).min()
+    }
+
+    /// The next thing to do, or `None` until something happens.
+    pub fn poll(&mut self) -> Option<Output> {
+        while let Some(id) = self.ready.pop_front() {
+            let stalled = self.is_stalled();
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.queued = false;
+            if stalled && connection.ending.is_none() {
+                continue;
+            }
+            if connection.has_output() {
+                let bytes = connection.take_output();
+                if connection.ending.is_some() {
+                    connection.queued = true;
+                    self.ready.push_front(id);
+                }
+                return Some(Output::Send { id, bytes });
+            }
+            if let Some((ending, reason)) = connection.ending {
+                self.closed(id, reason);
+                return Some(Output::Close { id, ending, reason });
+            }
+        }
+        None
+    }
+
+    /// Switches a fault; one that happens once does so when switched on.
+    pub fn fault(&mut self, now: Now, fault: Fault, on: bool) {
+        match fault {
+            Fault::Cut if on => self.end_all(Ending::Reset),
+            Fault::CutInsideFrame if on => self.cut_inside_frame(),
+            Fault::Cut | Fault::CutInsideFrame => {}
+            Fault::Stall | Fault::Mute | Fault::HangTls | Fault::Refuse | Fault::RejectCredentials => {
+                let was = self.faults;
+                self.faults.set(fault, on);
+                if was != self.faults && !on {
+                    self.resume(now, fault);
+                }
+            }
+        }
+    }
+
+    /// The lasting faults that are on.
+    pub fn faults(&self) -> FaultSet {
+        self.faults
+    }
+
+    /// Every connection there is.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.connections.keys().copied()
+    }
+
+    /// True where the account has a session on this connection.
+    pub fn is_logged_in(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_some_and(|connection| connection.account)
+    }
+
+    /// The keys of the symbols a connection is subscribed to, ascending.
+    pub fn subscribed(&self, id: ConnectionId) -> Vec<i64> {
+        let Some(connection) = self.connections.get(&id) else { return Vec::new() };
+        let listings = self.market.catalogue().listings();
+        let mut ids: Vec<i64> = connection.subscriptions.keys().map(|symbol| listings[*symbol].id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What a connection was told about a symbol; `None` where it is not subscribed.
+    pub fn sent(&self, id: ConnectionId, symbol_id: i64) -> Option<Sent> {
+        let symbol = self.market.catalogue().position(symbol_id)?;
+        Some(self.connections.get(&id)?.subscriptions.get(&symbol)?.sent)
+    }
+
+    /// The last state of a symbol, whoever watched.
+    pub fn quote(&self, symbol_id: i64) -> Option<Quote> {
+        Some(self.market.quote(self.market.catalogue().position(symbol_id)?))
+    }
+
+    /// What the venue offers.
+    pub fn catalogue(&self) -> &Catalogue {
+        self.market.catalogue()
+    }
+
+    /// How the venue was set up.
+    pub fn settings(&self) -> &VenueSettings {
+        &self.settings
+    }
+
+    /// Totals since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.faults.has(Fault::Stall)
+    }
+
+    /// Takes the whole frames a connection has sent and acts on them.
+    fn work(&mut self, id: ConnectionId, now: Now) {
+        let mut replaced = false;
+        while let Some(connection) = self.connections.get_mut(&id).filter(|held| held.ending.is_none()) {
+            match connection.decoder.next_envelope() {
+                Ok(Some(envelope)) => {
+                    connection.last_in = now.elapsed;
+                    let mut desk = Desk {
+                        id,
+                        now,
+                        connection,
+                        market: &mut self.market,
+                        tokens: &mut self.tokens,
+                        settings: &self.settings,
+                        faults: self.faults,
+                        counters: &mut self.counters,
+                    };
+                    replaced |= desk.handle(&envelope) == Aftermath::TokensReplaced;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    if let FrameError::TooLong(_) = error {
+                        let refusal = ProtoErrorRes {
+                            error_code: ProtoErrorCode::FrameTooLong.as_str_name().to_owned(),
+                            ..ProtoErrorRes::default()
+                        };
+                        connection.send(now, &refusal, None);
+                    }
+                    connection.end(Ending::Orderly, Reason::BadFrame);
+                }
+            }
+        }
+        self.queue(id);
+        if replaced {
+            self.end_sessions(now, "access token was replaced");
+        }
+    }
+
+    /// Tells one step of the market to everybody who watches.
+    fn deliver(&mut self, now: Now, event: QuoteEvent) {
+        let withheld = self.is_stalled() || self.faults.has(Fault::Mute);
+        let account = self.settings.account_id;
+        for at in 0..self.market.watchers(event.symbol).len() {
+            let id = self.market.watchers(event.symbol)[at];
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if connection.ending.is_some() {
+                continue;
+            }
+            if withheld {
+                connection.withhold(event.symbol);
+                self.counters.withheld += 1;
+                continue;
+            }
+            connection.send_event(now, account, &self.market, event);
+            self.counters.spot_events += 1;
+            self.queue(id);
+        }
+    }
+
+    /// Ends the account's session on every connection, as after a refresh (facts 3.2).
+    fn end_sessions(&mut self, now: Now, reason: &str) {
+        let account = self.settings.account_id;
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in ids {
+            let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.account)
+            else {
+                continue;
+            };
+            connection.account = false;
+            for symbol in connection.subscriptions.drain().map(|(symbol, _)| symbol) {
+                self.market.unwatch(symbol, id);
+            }
+            let invalidated = ProtoOaAccountsTokenInvalidatedEvent {
+                payload_type: None,
+                ctid_trader_account_ids: vec![account],
+                reason: Some(reason.to_owned()),
+            };
+            connection.send(now, &invalidated, None);
+            let gone = ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
+            connection.send(now, &gone, None);
+            self.queue(id);
+        }
+    }
+
+    /// Makes up for what a fault held back.
+    fn resume(&mut self, now: Now, fault: Fault) {
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in ids {
+            if fault == Fault::Stall {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.last_in = now.elapsed;
+                    connection.last_out = now.elapsed;
+                }
+                self.work(id, now);
+            }
+            if matches!(fault, Fault::Stall | Fault::Mute) && !self.faults.has(Fault::Mute) {
+                self.send_owed_snapshots(id, now);
+            }
+        }
+    }
+
+    fn send_owed_snapshots(&mut self, id: ConnectionId, now: Now) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let mut owed: Vec<usize> = connection
+            .subscriptions
+            .iter()
+            .filter(|(_, held)| held.snapshot_due)
+            .map(|(symbol, _)| *symbol)
+            .collect();
+        owed.sort_unstable();
+        for symbol in owed {
+            connection.send_snapshot(now, self.settings.account_id, &self.market, symbol);
+            self.counters.spot_events += 1;
+        }
+        self.queue(id);
+    }
+
+    fn cut_inside_frame(&mut self) {
+        let account = self.settings.account_id;
+        for connection in self.connections.values_mut() {
+            // Any frame will do; one long enough that half of it is more than the length.
+            let half = ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
+            connection.send_half(&half);
+        }
+        self.end_all(Ending::Abrupt);
+    }
+
+    fn end_all(&mut self, ending: Ending) {
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in ids {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.end(ending, Reason::Fault);
+            }
+            self.queue(id);
+        }
+    }
+
+    /// Puts a connection in the list of those [`Venue::poll`] looks at, where it belongs there.
+    fn queue(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if !connection.queued && (connection.has_output() || connection.ending.is_some()) {
+            connection.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn next_silence(&mut self) -> Duration {
+        self.settings.heartbeat_after.mul_f64(1.0 + 0.2 * self.rng.f64())
+    }
+}
