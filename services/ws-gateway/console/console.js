@@ -156,7 +156,7 @@ function closeWords(code, reason) {
 }
 
 function send(conn, message) { if (conn?.open && conn.socket.readyState === 1) conn.socket.send(JSON.stringify(message)); }
-function ping(conn) { conn.pinged = local(); send(conn, { type: 'ping', id: conn.pinged }); }
+function ping(conn) { conn.pinged = local(); send(conn, { type: 'ping' }); }
 
 /** Compares the wanted rows with what this connection was asked for, and asks for the difference. */
 function reconcile() {
@@ -164,8 +164,9 @@ function reconcile() {
   if (!conn?.open) return;
   const add = new Map(), drop = new Map();
   const into = (map, source, symbol) => { if (!map.has(source)) map.set(source, []); map.get(source).push(symbol); };
+  // A row removed and added again is another row: it is dropped and asked for anew, so its last price comes again.
+  for (const [key, row] of conn.asked) if (rows.get(key) !== row) { conn.asked.delete(key); into(drop, row.source, row.symbol); }
   for (const row of rows.values()) if (!conn.asked.has(row.key)) { conn.asked.set(row.key, row); into(add, row.source, row.symbol); }
-  for (const [key, row] of conn.asked) if (!rows.has(key)) { conn.asked.delete(key); if (row.state !== 'refused') into(drop, row.source, row.symbol); }
   for (const [type, map] of [['unsubscribe', drop], ['subscribe', add]]) for (const [source, all] of map) {
     for (let i = 0; i < all.length; i += CHUNK) {
       const symbols = all.slice(i, i + CHUNK), id = ++conn.id;
@@ -177,7 +178,7 @@ function reconcile() {
 }
 
 let reconcileTimer = 0;
-function reconcileSoon() { if (!reconcileTimer) reconcileTimer = setTimeout(() => { reconcileTimer = 0; reconcile(); }, 40); }
+function reconcileSoon(ms = 40) { reconcileTimer ||= setTimeout(() => { reconcileTimer = 0; reconcile(); }, ms); }
 
 /** The connection before a goaway is closed once this one has everything it asked for. */
 function settle(conn) {
@@ -190,15 +191,15 @@ function receive(conn, text) {
   let message;
   try { message = JSON.parse(text); } catch { return; }
   switch (message?.type) {
-    case 'tick': return onTick(message, text);
+    case 'tick': return onTick(conn, message, text);
     case 'status': return onStatus(message);
-    case 'symbolState': return onSymbolState(message);
+    case 'symbolState': return onSymbolState(conn, message);
     case 'gap': return onGap(message);
     case 'subscribeResponse': return onSubscribed(conn, message);
-    case 'pong': return learnClock(message.timestamp, typeof message.id === 'number' ? local() - message.id : Infinity);
+    case 'pong': return learnClock(message.timestamp, local() - conn.pinged);
     case 'heartbeat': if (!clock.known || message.timestamp > serverNow() + 50) clock.offset = message.timestamp - local(); return;
     case 'goaway': if (conn === link.now) { redialIn(message.reconnectInMs ?? Math.random() * BACKOFF_MIN_MS); paintWords(); } return;
-    case 'error': return onError(message);
+    case 'error': return onError(conn, message);
   }
 }
 
@@ -207,9 +208,17 @@ function isNewer(row, { epoch, seq }) {
   try { return row.epoch === '' || BigInt(epoch) > BigInt(row.epoch); } catch { return true; }
 }
 
-function onTick(tick, text) {
+/** The row a message is about. A name asked for before the venue's list was known may come back in the venue's spelling. */
+function rowOf(conn, { source, symbol }) {
+  const row = rows.get(keyOf(source, symbol));
+  if (row) return row;
+  for (const other of rows.values()) if (other.state === 'pending' && other.source === source && lookup(other.symbol) === lookup(symbol)) return respell(conn, other, symbol);
+  return null;
+}
+
+function onTick(conn, tick, text) {
   ticks++;
-  const row = rows.get(keyOf(tick.source, tick.symbol));
+  const row = rowOf(conn, tick);
   if (!row || !isNewer(row, tick)) return;
   row.epoch = tick.epoch; row.seq = tick.seq; row.at = tick.receivedAt ?? tick.timestamp;
   if (row.mid === null) for (const [, , places] of text.matchAll(/"(bid|ask)":-?\d+\.(\d+)/g)) row.digits = Math.max(row.digits, places.length);
@@ -238,8 +247,8 @@ function setState(row, state, code, message, until) {
   paintWordsSoon();
 }
 
-function onSymbolState(m) {
-  const row = rows.get(keyOf(m.source, m.symbol));
+function onSymbolState(conn, m) {
+  const row = rowOf(conn, m);
   if (!row) return;
   if (m.state === 'refused' && row.state !== 'refused') say(`${m.symbol} refused.`);
   setState(row, m.state, m.code, m.message, m.until);
@@ -278,7 +287,17 @@ function respell(conn, row, symbol) {
   return row;
 }
 
-function onError(m) {
+function onError(conn, m) {
+  const request = conn.requests.get(m.id);
+  if (request) {
+    conn.requests.delete(m.id);
+    for (const symbol of request.symbols) {
+      const key = keyOf(request.source, symbol), row = rows.get(key);
+      if (m.code === 'RATE_LIMITED') conn.asked.delete(key); else if (row) setState(row, 'refused', m.code, m.message);
+    }
+    if (m.code === 'RATE_LIMITED') reconcileSoon(2000);
+    return settle(conn);
+  }
   const row = m.symbol ? rows.get(keyOf(m.source ?? defaultSource, m.symbol)) : null;
   if (row) setState(row, 'refused', m.code, m.message);
   else if (m.code !== 'NOT_SUBSCRIBED') notice(`The gateway says: ${m.message ?? m.code}`);
@@ -288,7 +307,7 @@ function onStatus(m) {
   if (!m.source) return;
   defaultSource ??= m.source;
   let venue = venues.get(m.source);
-  if (!venue) venues.set(m.source, venue = { source: m.source, word: '', health: {}, names: new Map(), seenUp: false, retryAt: 0, ui: null, said: '' });
+  if (!venue) venues.set(m.source, venue = { source: m.source, word: '', health: {}, names: new Map(), seenUp: false, listed: false, retryAt: 0, ui: null, said: '' });
   const health = m.health ?? {};
   const wait = health.retryInMs ?? m.delay;
   venue.word = m.status; venue.health = health; venue.text = m.message ?? '';
@@ -306,6 +325,7 @@ function onStatus(m) {
 
 function learnNames(venue, list) {
   if (!list.length) return;
+  venue.listed = true;
   const before = venue.names;
   venue.names = new Map();
   for (const item of list.slice(0, NAMES_MAX)) learnName(venue, item, before);
@@ -392,7 +412,7 @@ function find(query) {
   hits.sort((a, b) => a.rank - b.rank);
   const total = hits.length;
   // A venue whose list is not known (or that has none) can still be asked for any name.
-  if (key && !hits.some((hit) => hit.rank === 0)) for (const venue of venues.values()) if (!venue.names.size) hits.splice(FOUND_MAX - 1, 0, { source: venue.source, symbol: query.trim(), about: 'ask for this name' });
+  if (key && !hits.some((hit) => hit.rank === 0)) for (const venue of venues.values()) if (!venue.listed) hits.splice(FOUND_MAX - 1, 0, { source: venue.source, symbol: query.trim(), about: 'ask for this name' });
   return { hits: hits.slice(0, FOUND_MAX), total };
 }
 
@@ -400,7 +420,8 @@ function showFound() {
   const { hits, total } = find(search.input.value);
   const held = search.hits[search.on];
   search.hits = hits;
-  search.on = Math.max(held ? hits.findIndex((hit) => hit.symbol === held.symbol && hit.source === held.source) : -1, hits.length && search.input.value.trim() ? 0 : -1);
+  search.on = held ? hits.findIndex((hit) => hit.symbol === held.symbol && hit.source === held.source) : -1;
+  if (search.on < 0 && search.input.value.trim() && hits[0]?.rank >= 0) search.on = 0;
   search.list.replaceChildren(...hits.map((hit, i) => {
     const added = rows.has(keyOf(hit.source, hit.symbol));
     const about = venues.size > 1 ? [hit.source, hit.about].filter(Boolean).join(' · ') : hit.about;
@@ -616,8 +637,8 @@ function paintRow(row) {
 }
 
 function paintAge(row) {
-  const age = row.at ? serverNow() - row.at : -1;
-  put(row.ui.age, age < 0 && !row.at ? '–' : age < 1000 ? '< 1 s' : duration(age));
+  const age = serverNow() - row.at;
+  put(row.ui.age, !row.at ? '–' : age < 1000 ? '< 1 s' : duration(age));
 }
 
 const colours = { up: '', down: '', spark: '' };
@@ -671,8 +692,8 @@ function describe(venue) {
   if (causeCode === 'ingest_gone') return [venue.seenUp ? 'bad' : 'idle', `No ingest for ${name} is running`, `Start ingest-${name}; its prices appear by themselves.`];
   if (auth === 'refused') return ['bad', `The venue refused the credentials${next}`, `Check the credentials in the settings of ingest-${name}.`];
   if (state === 'down') return ['bad', next || nth ? `Reconnecting${nth}${next}` : 'Not connected to the venue', ''];
-  if (state === 'connecting') return ['wait', `Connecting to the venue${nth}`, ''];
-  if (auth === 'pending') return ['wait', 'Logging in at the venue', ''];
+  if (state === 'connecting') return ['wait', nth ? `Reconnecting${nth}, trying now` : 'Connecting to the venue', ''];
+  if (auth === 'pending') return ['wait', nth ? `Reconnecting${nth}, logging in` : 'Logging in at the venue', ''];
   if (data === 'stale') return ['wait', 'Connected, but no prices arrive', 'The market may be closed.'];
   if (data === 'live') return ['good', 'Prices are flowing', ''];
   return ['good', 'Connected, nothing is subscribed yet', ''];
@@ -723,7 +744,7 @@ function paintVenue(venue) {
   ui.first.hidden = venue.names.size <= 20;
   put(ui.all, venue.names.size > ROWS_MAX ? `First ${count(ROWS_MAX)}` : `All ${count(venue.names.size)}`);
   ui.none.hidden = !chosen.length;
-  const spoken = `${venue.source}: ${head.replace(/, next try.*/, '')}.`;
+  const spoken = `${venue.source}: ${head.replace(/, (attempt|next try) .*/, '')}.`;
   if (link.now?.open && venue.said !== spoken) { if (venue.said || tone !== 'good') say(spoken); venue.said = spoken; }
 }
 
@@ -788,7 +809,7 @@ function beat() {
     else if (conn.open && now - conn.pinged > PING_EVERY_MS) ping(conn);
   }
   if (link.now?.open && !link.timer && now - link.now.since > STABLE_AFTER_MS) link.attempt = 0;
-  if (link.old && now - link.now.since > 5000) closed(link.old, 1000, '');
+  if (link.old && now - (link.now?.since ?? 0) > 5000) closed(link.old, 1000, '');
   for (const row of rows.values()) if (row.inView) paintAge(row);
   paintWords(); paintSoon();
 }

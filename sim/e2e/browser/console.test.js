@@ -53,9 +53,9 @@ async function moves(page, symbol) {
 const NAMES = ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'AUDUSD', 'USDCAD', 'NZDUSD', ...Array.from({ length: 23 }, (_, i) => `SYM${String(i).padStart(3, '0')}`)];
 const DOWN = { link: 'down', auth: 'none', data: 'idle' };
 
-async function scripted(run, { tick_every_ms = 100, hash = '', viewport, port } = {}) {
-  const gateway = await scriptedGateway({ port, venues: [
-    { source: 'ctrader', status: 'connected', symbols: NAMES },
+async function scripted(run, { tick_every_ms = 100, hash = '', viewport, names = NAMES } = {}) {
+  const gateway = await scriptedGateway({ venues: [
+    { source: 'ctrader', status: 'connected', symbols: names },
     { source: 'tradingview', status: 'connected', symbols: ['NASDAQ:AAPL', 'NASDAQ:MSFT'] },
     { source: 'ib', status: 'disconnected', symbols: [], health: { ...DOWN, causeCode: 'ingest_gone', cause: "no sign of life from the venue's ingest" } },
   ] });
@@ -110,6 +110,30 @@ await test('missed ticks are counted and refusals keep their reason', () => scri
   assert.match(await text(row(page, 'SYM003').locator('.state')), /no quotes for it/);
 }, { hash: '#ctrader=EURUSD' }));
 
+await test('a symbol removed and added again in one go shows its price again', () => scripted(async (page) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  await page.locator('#search').fill('EURUSD');
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Enter');
+  await row(page, 'EURUSD', 'live').waitFor();
+  await until('a price', async () => /^\d/.test(await text(row(page, 'EURUSD').locator('.bid'))));
+}, { hash: '#ctrader=EURUSD', tick_every_ms: 100000 }));
+
+await test('a request refused for its rate is made again', () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  gateway.limit(1);
+  await page.locator('#search').fill('SYM004');
+  await page.keyboard.press('Enter');
+  await row(page, 'SYM004', 'live').waitFor();
+}, { hash: '#ctrader=EURUSD' }));
+
+await test('a name in another spelling meets its prices once the venue has told its own', () => scripted(async (page, gateway) => {
+  await row(page, 'EUR/usd', 'pending').waitFor();
+  gateway.broadcast({ type: 'tick', source: 'later', symbol: 'EURUSD', bid: 1.5, ask: 1.6, timestamp: Date.now(), receivedAt: Date.now(), epoch: '1', seq: 1 });
+  await row(page, 'EURUSD', 'live').waitFor();
+  assert.deepEqual(await symbols(page), ['EURUSD']);
+}, { hash: '#later=EUR/usd' }));
+
 await test('a goaway is followed by a move without a break', () => scripted(async (page, gateway) => {
   await row(page, 'EURUSD', 'live').waitFor();
   const [before] = gateway.clients;
@@ -151,6 +175,12 @@ await test('a phone of 360 pixels needs no sideways scrolling', () => scripted(a
   await page.keyboard.type('usd');
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= NARROW.width);
 }, { viewport: NARROW }));
+
+await test('a page fed 4,000 ticks/s (figures only)', () => scripted(async (page) => {
+  await card(page, 'ctrader').getByRole('button', { name: /^All/ }).click();
+  await until('200 live', async () => await live(page) === 200);
+  await figures(page);
+}, { tick_every_ms: 50, names: Array.from({ length: 200 }, (_, i) => `SYM${String(i).padStart(3, '0')}`) }));
 
 // ---- against the real programs
 
@@ -258,10 +288,14 @@ if (page) {
   await test('200 symbols at 20 ticks/s each (figures only)', async () => {
     await card(page, 'ctrader').getByRole('button', { name: /^All/ }).click();
     await until('200 live', async () => await live(page) === 200, 60000);
-    const figures = await page.evaluate(measure, 10000);
-    console.log(`        ${JSON.stringify({ ...figures, gateway: await text(page.locator('#gateway-detail')) })}`);
+    await figures(page);
     if (shots) await page.screenshot({ path: join(shots, 'console-200.png') });
   });
+}
+
+async function figures(page) {
+  const measured = await page.evaluate(measure, 10000);
+  console.log(`        ${JSON.stringify({ ...measured, gateway: await text(page.locator('#gateway-detail')) })}`);
 }
 
 /** In the page: long tasks and frame times of the next `for_ms`. */

@@ -14,7 +14,7 @@ const HEALTHY = { link: 'up', auth: 'ok', data: 'live', cause: null, causeCode: 
 
 /** Starts on `port` (0 = any free one). `venues`: [{source, symbols: [name], health?, status?, pip?, digits?}]. */
 export async function scriptedGateway({ port = 0, venues }) {
-  const clients = new Set(), requests = [], seen = { peak: 0 }, prices = new Map(), refused = new Map();
+  const clients = new Set(), requests = [], seen = { peak: 0 }, limited = { next: 0 }, prices = new Map(), refused = new Map();
   const started = Date.now();
 
   const status = (venue, list) => ({
@@ -50,9 +50,12 @@ export async function scriptedGateway({ port = 0, venues }) {
     const reply = (answer) => client.send(JSON.stringify({ timestamp: Date.now(), ...answer }));
     if (message.type === 'connect') for (const venue of venues) reply(status(venue, true));
     if (message.type === 'ping') reply({ type: 'pong', id: message.id });
+    if (message.type === 'subscribe' && limited.next > 0) { limited.next--; return reply({ type: 'error', code: 'RATE_LIMITED', message: 'slower, please', id: message.id }); }
     if (message.type === 'subscribe') {
       const { source, symbols } = message;
-      const results = symbols.map((symbol) => venues.find((v) => v.source === source)?.symbols.includes(symbol)
+      const venue = venues.find((v) => v.source === source);
+      if (!venue) return reply({ type: 'subscribeResponse', id: message.id, results: symbols.map((symbol) => ({ symbol, source, status: 'subscribed', code: 'VENUE_DOWN' })) });
+      const results = symbols.map((symbol) => venue.symbols.includes(symbol)
         ? { symbol, source, status: 'subscribed', mode: 'every' } : { symbol, source, status: 'error', code: 'UNKNOWN_SYMBOL', message: 'no such symbol' });
       reply({ type: 'subscribeResponse', results, id: message.id });
       for (const { symbol, status } of results) if (status === 'subscribed') {
@@ -92,6 +95,8 @@ export async function scriptedGateway({ port = 0, venues }) {
 
   return {
     port: server.address().port, clients, requests, refused,
+    /** So many subscribes from now on are refused with RATE_LIMITED. */
+    limit(times) { limited.next = times; },
     /** Most connections open at one time. */
     get peak() { return seen.peak; },
     /** Changes a venue's health and tells everybody. */
