@@ -1,0 +1,301 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tickcast_model::{Body, ChannelEvent, StateChange, SymbolState};
+
+use crate::protocol::ChannelWriter;
+use crate::ring::{Cursor, Frame, Gap, Item, Order, Ring};
+
+/// What is known of one channel: its last ticks and its state.
+pub struct Feed {
+    writer: ChannelWriter,
+    ring: Ring,
+    /// The greatest incarnation heard of, by a tick or a state.
+    epoch: u64,
+    state: StateChange,
+    state_json: Bytes,
+    /// Grows with each change of the state.
+    state_version: u32,
+    /// Grows with each event that was accepted.
+    events: u64,
+}
+
+/// What became of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Published {
+    /// A tick readers have to be told of.
+    Tick,
+    /// A state readers may have to be told of.
+    State,
+    /// Its position was there before, or its state changes nothing.
+    Repeated,
+    /// It is from an incarnation that has been replaced.
+    OldEpoch,
+}
+
+/// A reader's place in a feed.
+#[derive(Debug)]
+pub struct Reading {
+    cursor: Cursor,
+    /// The version of the state it was told last.
+    told: u32,
+    /// Set where it joined while the venue was away: what the feed says counts again after this many events.
+    away_since: Option<u64>,
+    /// True until it was told that the venue is away.
+    away_untold: bool,
+}
+
+/// What a reader gets next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The beginning of a series of ticks.
+    Snapshot(Arc<Frame>),
+    /// The tick after the one before.
+    Tick(Arc<Frame>),
+    /// Ticks that are lost for this reader.
+    Gap(Gap),
+    /// The symbol's state changed (the encoded message).
+    State(Bytes),
+}
+
+/// The code that goes with the state `pending` while the venue cannot serve.
+pub(crate) const VENUE_DOWN: &str = "VENUE_DOWN";
+
+impl Feed {
+    /// A feed of which nothing is known yet, keeping `ring_ticks` ticks.
+    pub fn new(writer: ChannelWriter, ring_ticks: usize) -> Self {
+        let state = StateChange::plain(SymbolState::Pending);
+        Self {
+            state_json: writer.state(&state),
+            writer,
+            ring: Ring::new(ring_ticks),
+            epoch: 0,
+            state,
+            state_version: 1,
+            events: 0,
+        }
+    }
+
+    /// Takes an event from the bus. A tick is encoded here, once for everybody.
+    pub fn publish(&mut self, event: &ChannelEvent, arrived_us: i64) -> Published {
+        if event.position.epoch < self.epoch {
+            return Published::OldEpoch;
+        }
+        self.epoch = event.position.epoch;
+        match &event.body {
+            Body::Tick(tick) => {
+                match self.ring.order(event.position) {
+                    Order::Next => {}
+                    Order::Repeated => return Published::Repeated,
+                    Order::OldEpoch => return Published::OldEpoch,
+                }
+                let json = self.writer.tick(tick, event.position);
+                self.ring.push(Frame::new(event.position, tick.received_us, arrived_us, json, tick.snapshot));
+                self.events += 1;
+                // A tick proves that the symbol is live; what the venue reports on subscribing proves nothing.
+                if !tick.snapshot {
+                    self.change_state(&StateChange::plain(SymbolState::Live));
+                }
+                Published::Tick
+            }
+            Body::State(state) => {
+                self.events += 1;
+                self.change_state(state);
+                // Even a state that is known ends the waiting of those who joined while the venue was away.
+                Published::State
+            }
+        }
+    }
+
+    fn change_state(&mut self, state: &StateChange) {
+        // A live symbol needs no reason, so two of them never differ.
+        if self.state == *state || (self.is_live() && state.state == SymbolState::Live) {
+            return;
+        }
+        self.state = state.clone();
+        self.state_json = self.writer.state(state);
+        self.state_version = self.state_version.wrapping_add(1);
+    }
+
+    fn is_live(&self) -> bool {
+        self.state.state == SymbolState::Live
+    }
+
+    /// The newest tick.
+    pub fn last(&self) -> Option<&Arc<Frame>> {
+        self.ring.last()
+    }
+
+    /// The state of the symbol.
+    pub fn state(&self) -> SymbolState {
+        self.state.state
+    }
+
+    /// A place for a new reader. Where the venue is `away`, what is known may be old: the reader is told `pending`, and
+    /// the state again once something is heard.
+    pub fn join(&self, away: bool) -> Reading {
+        Reading {
+            cursor: self.ring.join(),
+            // Live goes without saying.
+            told: if self.is_live() && !away {
+                self.state_version
+            } else {
+                self.state_version.wrapping_sub(1)
+            },
+            away_since: away.then_some(self.events),
+            away_untold: away,
+        }
+    }
+
+    /// What comes next for this reader; `None` where it has everything.
+    pub fn next(&self, reading: &mut Reading) -> Option<Step> {
+        // The first message of a channel is its last known tick, where one is known.
+        if (reading.cursor.has_started() || self.ring.last().is_none())
+            && let Some(state) = self.next_state(reading)
+        {
+            return Some(Step::State(state));
+        }
+        Some(match self.ring.next(&mut reading.cursor)? {
+            Item::Snapshot(frame) => Step::Snapshot(frame),
+            Item::Tick(frame) => Step::Tick(frame),
+            Item::Gap(gap) => Step::Gap(gap),
+        })
+    }
+
+    fn next_state(&self, reading: &mut Reading) -> Option<Bytes> {
+        if reading.away_untold {
+            reading.away_untold = false;
+            return Some(self.writer.state(&StateChange {
+                state: SymbolState::Pending,
+                code: Some(VENUE_DOWN.into()),
+                message: Some("the venue is not available; the symbol becomes live by itself".into()),
+                until_ms: None,
+            }));
+        }
+        if let Some(since) = reading.away_since {
+            if self.events == since {
+                return None;
+            }
+            reading.away_since = None;
+            if self.state.state == SymbolState::Pending {
+                // That it is pending was said already.
+                reading.told = self.state_version;
+            }
+        }
+        if reading.told == self.state_version {
+            return None;
+        }
+        reading.told = self.state_version;
+        Some(self.state_json.clone())
+    }
+
+    /// Writes the channel's messages.
+    pub fn writer(&self) -> &ChannelWriter {
+        &self.writer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickcast_model::{Position, Price, Symbol, Tick, VenueId};
+
+    use super::*;
+
+    fn feed() -> Feed {
+        Feed::new(ChannelWriter::new(&VenueId::new("ctrader").unwrap(), &Symbol::new("EURUSD").unwrap()), 8)
+    }
+
+    fn tick(epoch: u64, seq: u64, snapshot: bool) -> ChannelEvent {
+        let body = Body::Tick(Tick {
+            bid: Price::new(110_000, 5),
+            ask: None,
+            last: None,
+            digits: 5,
+            venue_time_ms: None,
+            received_us: 1,
+            snapshot,
+        });
+        ChannelEvent { symbol: Symbol::new("EURUSD").unwrap(), position: Position { epoch, seq }, body }
+    }
+
+    fn state(epoch: u64, state: SymbolState) -> ChannelEvent {
+        let body = Body::State(StateChange::plain(state));
+        ChannelEvent { symbol: Symbol::new("EURUSD").unwrap(), position: Position { epoch, seq: 0 }, body }
+    }
+
+    fn all(feed: &Feed, reading: &mut Reading) -> Vec<String> {
+        std::iter::from_fn(|| feed.next(reading))
+            .map(|step| match step {
+                Step::Snapshot(frame) => format!("snapshot {}", frame.position.seq),
+                Step::Tick(frame) => format!("tick {}", frame.position.seq),
+                Step::Gap(gap) => format!("gap {}-{}", gap.from, gap.to),
+                Step::State(json) => {
+                    let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+                    format!("{} {}", value["state"].as_str().unwrap(), value["code"].as_str().unwrap_or(""))
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_new_symbol_is_pending_and_its_first_tick_makes_it_live() {
+        let mut feed = feed();
+        let mut reading = feed.join(false);
+        assert_eq!(all(&feed, &mut reading), ["pending "]);
+        assert_eq!(feed.publish(&tick(1, 1, false), 0), Published::Tick);
+        assert_eq!(all(&feed, &mut reading), ["snapshot 1", "live "]);
+        assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::State);
+        assert_eq!(all(&feed, &mut reading), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn live_goes_without_saying_on_joining_and_anything_else_follows_the_snapshot() {
+        let mut feed = feed();
+        feed.publish(&tick(1, 1, false), 0);
+        assert_eq!(all(&feed, &mut feed.join(false)), ["snapshot 1"]);
+        feed.publish(&state(1, SymbolState::Stale), 0);
+        assert_eq!(all(&feed, &mut feed.join(false)), ["snapshot 1", "stale "]);
+    }
+
+    #[test]
+    fn what_the_venue_reports_on_subscribing_does_not_make_a_symbol_live() {
+        let mut feed = feed();
+        let mut reading = feed.join(false);
+        feed.publish(&tick(1, 1, true), 0);
+        assert_eq!(all(&feed, &mut reading), ["snapshot 1", "pending "]);
+    }
+
+    #[test]
+    fn while_the_venue_is_away_a_reader_is_pending_until_something_is_heard() {
+        let mut feed = feed();
+        feed.publish(&tick(1, 1, false), 0);
+        let mut before = feed.join(false);
+        let mut reading = feed.join(true);
+        assert_eq!(all(&feed, &mut reading), ["snapshot 1", "pending VENUE_DOWN"]);
+        assert_eq!(all(&feed, &mut before), ["snapshot 1"]);
+        feed.publish(&tick(1, 2, false), 0);
+        assert_eq!(all(&feed, &mut reading), ["live ", "tick 2"]);
+        assert_eq!(all(&feed, &mut before), ["tick 2"]);
+    }
+
+    #[test]
+    fn pending_is_not_said_twice() {
+        let mut feed = feed();
+        let mut reading = feed.join(true);
+        assert_eq!(all(&feed, &mut reading), ["pending VENUE_DOWN"]);
+        feed.publish(&state(1, SymbolState::Pending), 0);
+        assert_eq!(all(&feed, &mut reading), [] as [&str; 0]);
+        feed.publish(&state(1, SymbolState::Refused), 0);
+        assert_eq!(all(&feed, &mut reading), ["refused "]);
+    }
+
+    #[test]
+    fn events_of_a_replaced_incarnation_are_dropped() {
+        let mut feed = feed();
+        feed.publish(&state(2, SymbolState::Pending), 0);
+        assert_eq!(feed.publish(&tick(1, 9, false), 0), Published::OldEpoch);
+        assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::OldEpoch);
+        assert_eq!(feed.publish(&tick(2, 1, false), 0), Published::Tick);
+        assert_eq!(feed.publish(&tick(2, 1, true), 0), Published::Repeated);
+    }
+}

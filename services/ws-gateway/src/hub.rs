@@ -1,0 +1,330 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use slab::Slab;
+use tickcast_model::{ChannelEvent, Symbol, VenueId};
+
+use crate::feed::{Feed, Published, Reading, Step};
+use crate::protocol::ChannelWriter;
+
+/// Which channel: one symbol of one venue.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ChannelKey {
+    /// The venue.
+    pub venue: VenueId,
+    /// The symbol in the venue's spelling.
+    pub symbol: Symbol,
+}
+
+/// Somebody who reads channels. He is told that something is there, and fetches it when he can.
+pub trait Reader: Send + Sync {
+    /// The channel he joined as `slot` has something for him. Called often, so it must be quick and must not wait.
+    fn mark(&self, slot: u32);
+}
+
+/// One channel with its readers.
+pub struct Channel {
+    key: ChannelKey,
+    feed: Mutex<Feed>,
+    readers: Mutex<Slab<(Arc<dyn Reader>, u32)>>,
+}
+
+impl Channel {
+    /// Which channel this is.
+    pub fn key(&self) -> &ChannelKey {
+        &self.key
+    }
+
+    /// How many read it.
+    pub fn reader_count(&self) -> usize {
+        lock(&self.readers).len()
+    }
+
+    /// Looks at what is known.
+    pub fn with_feed<T>(&self, look: impl FnOnce(&Feed) -> T) -> T {
+        look(&lock(&self.feed))
+    }
+
+    /// Takes an event from the bus and marks the channel for its readers.
+    pub fn publish(&self, event: &ChannelEvent, arrived_us: i64) -> Published {
+        let published = lock(&self.feed).publish(event, arrived_us);
+        if matches!(published, Published::Tick | Published::State) {
+            // Not under the feed's lock: who reads meanwhile need not wait until everybody is told.
+            for (_, (reader, slot)) in lock(&self.readers).iter() {
+                reader.mark(*slot);
+            }
+        }
+        published
+    }
+}
+
+/// A reader's place in a channel; dropping it leaves the channel.
+pub struct Seat {
+    hub: Arc<Hub>,
+    channel: Arc<Channel>,
+    number: usize,
+    reading: Reading,
+}
+
+impl Seat {
+    /// The channel.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    /// What comes next; `None` where the reader has everything.
+    pub fn next(&mut self) -> Option<Step> {
+        lock(&self.channel.feed).next(&mut self.reading)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut readers = lock(&self.channel.readers);
+        readers.remove(self.number);
+        let left_empty = readers.is_empty();
+        drop(readers);
+        if left_empty {
+            (self.hub.interest_changed)();
+        }
+    }
+}
+
+/// Every channel somebody reads or lately read.
+pub struct Hub {
+    channels: RwLock<HashMap<ChannelKey, Arc<Channel>>>,
+    ring_ticks: usize,
+    channels_max: usize,
+    interest_changed: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Hub {
+    /// A hub of at most `channels_max` channels with the last `ring_ticks` ticks each. `interest_changed` is called when
+    /// a channel gets its first reader or loses its last one; it must not wait.
+    pub fn new(
+        ring_ticks: usize,
+        channels_max: usize,
+        interest_changed: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            channels: RwLock::default(),
+            ring_ticks,
+            channels_max,
+            interest_changed: Box::new(interest_changed),
+        }
+    }
+
+    /// Whether a channel is there or could be made. Who joins although it could not may exceed the limit by one.
+    pub fn has_room(&self, key: &ChannelKey) -> bool {
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        channels.len() < self.channels_max || channels.contains_key(key)
+    }
+
+    /// Joins a channel, which is made if need be. The reader is marked at once, for what is known already.
+    ///
+    /// `away` says that the venue cannot serve at the moment, see [`Feed::join`].
+    pub fn join(self: &Arc<Self>, key: &ChannelKey, reader: Arc<dyn Reader>, slot: u32, away: bool) -> Seat {
+        // The map stays locked until the reader is in, so the channel cannot be removed in between.
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(key) {
+            return self.sit(channel.clone(), reader, slot, away);
+        }
+        drop(channels);
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        let channel = channels.entry(key.clone()).or_insert_with(|| {
+            let feed = Feed::new(ChannelWriter::new(&key.venue, &key.symbol), self.ring_ticks);
+            Arc::new(Channel { key: key.clone(), feed: Mutex::new(feed), readers: Mutex::default() })
+        });
+        self.sit(channel.clone(), reader, slot, away)
+    }
+
+    fn sit(self: &Arc<Self>, channel: Arc<Channel>, reader: Arc<dyn Reader>, slot: u32, away: bool) -> Seat {
+        let mut readers = lock(&channel.readers);
+        // Under both locks: what is published from here on finds the reader, what was published before is known to it.
+        let reading = lock(&channel.feed).join(away);
+        let is_first = readers.is_empty();
+        let number = readers.insert((reader.clone(), slot));
+        drop(readers);
+        reader.mark(slot);
+        if is_first {
+            (self.interest_changed)();
+        }
+        Seat { hub: self.clone(), channel, number, reading }
+    }
+
+    /// A channel, where it is there.
+    pub fn channel(&self, key: &ChannelKey) -> Option<Arc<Channel>> {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Every channel.
+    pub fn channels(&self) -> Vec<Arc<Channel>> {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Forgets a channel unless somebody reads it again.
+    pub fn remove_idle(&self, key: &ChannelKey) -> bool {
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        let idle = channels.get(key).is_some_and(|channel| channel.reader_count() == 0);
+        if idle {
+            channels.remove(key);
+        }
+        idle
+    }
+}
+
+/// A panic elsewhere does not make the data unusable: nothing is left half changed under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use proptest::prelude::*;
+    use tickcast_model::{Body, Position, Price, Tick};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Marks(Mutex<Vec<u32>>);
+
+    impl Reader for Marks {
+        fn mark(&self, slot: u32) {
+            self.0.lock().unwrap().push(slot);
+        }
+    }
+
+    fn key(symbol: &str) -> ChannelKey {
+        ChannelKey { venue: VenueId::new("ctrader").unwrap(), symbol: Symbol::new(symbol).unwrap() }
+    }
+
+    fn tick(symbol: &str, seq: u64) -> ChannelEvent {
+        let body = Body::Tick(Tick {
+            bid: Price::new(1, 0),
+            ask: None,
+            last: None,
+            digits: 0,
+            venue_time_ms: None,
+            received_us: 0,
+            snapshot: false,
+        });
+        ChannelEvent { symbol: Symbol::new(symbol).unwrap(), position: Position { epoch: 1, seq }, body }
+    }
+
+    fn hub(ring: usize) -> (Arc<Hub>, Arc<AtomicU64>) {
+        let changes = Arc::new(AtomicU64::new(0));
+        let seen = changes.clone();
+        (Arc::new(Hub::new(ring, 100, move || _ = seen.fetch_add(1, Ordering::Relaxed))), changes)
+    }
+
+    #[test]
+    fn interest_changes_with_the_first_and_the_last_reader_only() {
+        let (hub, changes) = hub(4);
+        let marks = Arc::new(Marks::default());
+        let first = hub.join(&key("A"), marks.clone(), 0, false);
+        let second = hub.join(&key("A"), marks.clone(), 1, false);
+        assert_eq!(changes.load(Ordering::Relaxed), 1);
+        assert!(!hub.remove_idle(&key("A")));
+        drop(first);
+        assert_eq!(changes.load(Ordering::Relaxed), 1);
+        drop(second);
+        assert_eq!(changes.load(Ordering::Relaxed), 2);
+        assert!(hub.remove_idle(&key("A")));
+        assert!(hub.channel(&key("A")).is_none());
+    }
+
+    #[test]
+    fn a_published_tick_marks_every_reader_with_its_slot() {
+        let (hub, _) = hub(4);
+        let marks = Arc::new(Marks::default());
+        let _seats =
+            [hub.join(&key("A"), marks.clone(), 7, false), hub.join(&key("A"), marks.clone(), 9, false)];
+        let _other = hub.join(&key("B"), marks.clone(), 8, false);
+        marks.0.lock().unwrap().clear();
+        hub.channel(&key("A")).unwrap().publish(&tick("A", 1), 0);
+        assert_eq!(*marks.0.lock().unwrap(), [7, 9]);
+        hub.channel(&key("A")).unwrap().publish(&tick("A", 1), 0);
+        assert_eq!(marks.0.lock().unwrap().len(), 2, "a repeated tick wakes nobody");
+    }
+
+    #[test]
+    fn the_number_of_channels_is_limited() {
+        let hub = Arc::new(Hub::new(4, 1, || {}));
+        let _seat = hub.join(&key("A"), Arc::new(Marks::default()), 0, false);
+        assert!(hub.has_room(&key("A")));
+        assert!(!hub.has_room(&key("B")));
+    }
+
+    /// Counts what a reader got of one channel.
+    struct Counted {
+        seat: Seat,
+        joined: u64,
+        delivered: u64,
+        missed: u64,
+        last: u64,
+    }
+
+    impl Counted {
+        fn read(&mut self, items: usize) {
+            for _ in 0..items {
+                match self.seat.next() {
+                    Some(Step::Snapshot(frame)) if frame.position.seq == self.joined => {
+                        assert_eq!((self.delivered, self.missed), (0, 0), "the snapshot comes first");
+                    }
+                    Some(Step::Snapshot(frame) | Step::Tick(frame)) => {
+                        assert_eq!(frame.position.seq, self.last + 1);
+                        self.last = frame.position.seq;
+                        self.delivered += 1;
+                    }
+                    Some(Step::Gap(gap)) => {
+                        assert_eq!(gap.from, self.last + 1);
+                        self.last = gap.to;
+                        self.missed += gap.missed();
+                    }
+                    Some(Step::State(_)) => {}
+                    None => break,
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_reader_of_every_channel_gets_or_misses_each_tick_once(
+            ring in 1usize..6,
+            ops in proptest::collection::vec((0u8..6, 0usize..3, 0usize..8, 0u64..3), 1..200),
+        ) {
+            let (hub, _) = hub(ring);
+            let names = ["A", "B", "C"];
+            let mut seqs = [0u64; 3];
+            let mut seats: Vec<(usize, Counted)> = Vec::new();
+            // One seat each keeps the channels, as linger would.
+            let _keep = names.map(|name| hub.join(&key(name), Arc::new(Marks::default()), 0, false));
+            for (op, channel, n, skip) in ops {
+                match op {
+                    0..=2 => {
+                        // The very first tick sets where the numbering starts for those who wait for it.
+                        seqs[channel] += 1 + if seqs[channel] == 0 { 0 } else { skip };
+                        hub.channel(&key(names[channel])).unwrap().publish(&tick(names[channel], seqs[channel]), 0);
+                    }
+                    3 => {
+                        let seat = hub.join(&key(names[channel]), Arc::new(Marks::default()), 0, n % 2 == 0);
+                        let joined = seqs[channel];
+                        seats.push((channel, Counted { seat, joined, delivered: 0, missed: 0, last: joined }));
+                    }
+                    4 => if !seats.is_empty() { seats.swap_remove(n % seats.len()); },
+                    _ => if !seats.is_empty() {
+                        let index = n % seats.len();
+                        seats[index].1.read(n);
+                    },
+                }
+            }
+            for (channel, counted) in &mut seats {
+                counted.read(usize::MAX);
+                prop_assert_eq!(counted.delivered + counted.missed, seqs[*channel] - counted.joined);
+            }
+        }
+    }
+}

@@ -1,0 +1,405 @@
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tickcast_model::{Position, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId};
+
+use super::ErrorCode;
+use crate::ring::Gap;
+
+/// Writes the messages of one channel; what is the same in all of them is written once.
+#[derive(Clone, Debug)]
+pub struct ChannelWriter {
+    /// `"source":"…","symbol":"…"`
+    names: Box<str>,
+}
+
+impl ChannelWriter {
+    /// The writer of a venue's symbol.
+    pub fn new(venue: &VenueId, symbol: &Symbol) -> Self {
+        let symbol = Value::from(symbol.as_str());
+        Self { names: format!("\"source\":\"{venue}\",\"symbol\":{symbol}").into() }
+    }
+
+    /// `tick`: prices are exact decimals with the instrument's digits.
+    pub fn tick(&self, tick: &Tick, position: Position) -> Bytes {
+        let mut json = String::with_capacity(192);
+        let _ = write!(json, "{{\"type\":\"tick\",{}", self.names);
+        for (name, price) in [("bid", tick.bid), ("ask", tick.ask), ("price", tick.price())] {
+            if let Some(price) = price {
+                let _ = write!(json, ",\"{name}\":{}", price.with_digits(tick.digits));
+            }
+        }
+        let received_ms = tick.received_us.div_euclid(1000);
+        let _ = write!(
+            json,
+            ",\"timestamp\":{},\"receivedAt\":{received_ms},\"epoch\":\"{}\",\"seq\":{}",
+            tick.venue_time_ms.unwrap_or(received_ms),
+            position.epoch,
+            position.seq,
+        );
+        json.push_str(if tick.snapshot { ",\"snapshot\":true}" } else { "}" });
+        json.into()
+    }
+
+    /// `gap`
+    pub fn gap(&self, gap: &Gap) -> Bytes {
+        let (missed, from, to) = (gap.missed(), gap.from, gap.to);
+        format!("{{\"type\":\"gap\",{},\"missed\":{missed},\"from\":{from},\"to\":{to}}}", self.names).into()
+    }
+
+    /// `symbolState`
+    pub fn state(&self, change: &StateChange) -> Bytes {
+        let mut json = format!("{{\"type\":\"symbolState\",{}", self.names);
+        let _ = write!(json, ",\"state\":\"{}\"", change.state.as_str());
+        for (name, text) in [("code", &change.code), ("message", &change.message)] {
+            if let Some(text) = text {
+                let _ = write!(json, ",\"{name}\":{}", Value::from(text.as_str()));
+            }
+        }
+        if let Some(until_ms) = change.until_ms {
+            let _ = write!(json, ",\"until\":{until_ms}");
+        }
+        json.push('}');
+        json.into()
+    }
+}
+
+fn channel_state(venue: &VenueId, name: &str, state: SymbolState, code: &str, message: &str) -> Bytes {
+    let change =
+        StateChange { state, code: Some(code.to_owned()), message: Some(message.to_owned()), until_ms: None };
+    let names = format!("\"source\":\"{venue}\",\"symbol\":{}", Value::from(name)).into();
+    ChannelWriter { names }.state(&change)
+}
+
+/// `symbolState` `pending` of a name that waits for the venue's catalogue.
+pub fn venue_down(venue: &VenueId, name: &str) -> Bytes {
+    let message = "the venue's instruments are not known yet; the symbol is looked up as soon as they are";
+    channel_state(venue, name, SymbolState::Pending, crate::feed::VENUE_DOWN, message)
+}
+
+/// `symbolState` `refused` of a name that the venue's catalogue, now known, does not have.
+pub fn symbol_refused(venue: &VenueId, name: &str) -> Bytes {
+    let message = "the venue has no such symbol; the subscription has ended";
+    channel_state(venue, name, SymbolState::Refused, ErrorCode::UnknownSymbol.as_str(), message)
+}
+
+/// What became of one symbol of a subscribe or unsubscribe.
+#[derive(Serialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct SymbolResult<'a> {
+    /// In the venue's spelling where that is known, else as asked.
+    pub symbol: String,
+    /// The venue.
+    pub source: &'a str,
+    /// `subscribed`, `unsubscribed` or `error`.
+    pub status: &'static str,
+    /// Why not, or under which reserve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// The code in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The rate granted.
+    #[serde(flatten)]
+    pub granted: Option<Granted>,
+    /// Whether the client goes on where it stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<bool>,
+}
+
+/// The rate at which a symbol is delivered.
+#[derive(Clone, Copy, Serialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Granted {
+    /// `every`: each tick is delivered.
+    pub mode: &'static str,
+    /// Least time between two ticks of the symbol, milliseconds.
+    pub min_interval_ms: u64,
+}
+
+impl Granted {
+    /// Each tick at once.
+    pub const EVERY: Self = Self { mode: "every", min_interval_ms: 0 };
+}
+
+/// `subscribeResponse` or `unsubscribeResponse`
+pub fn symbol_results(
+    kind: &'static str,
+    results: &[SymbolResult<'_>],
+    id: Option<&Value>,
+    now_ms: i64,
+) -> Bytes {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        results: &'a [SymbolResult<'a>],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a Value>,
+        timestamp: i64,
+    }
+    json(&Message { r#type: kind, results, id, timestamp: now_ms })
+}
+
+/// `subscriptions`: the symbols with their venues.
+pub fn subscriptions(held: &[(&str, &str)], id: Option<&Value>, now_ms: i64) -> Bytes {
+    #[derive(Serialize)]
+    struct One<'a> {
+        symbol: &'a str,
+        source: &'a str,
+        #[serde(flatten)]
+        granted: Granted,
+    }
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        symbols: Vec<&'a str>,
+        subscriptions: Vec<One<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a Value>,
+        timestamp: i64,
+    }
+    json(&Message {
+        r#type: "subscriptions",
+        symbols: held.iter().map(|(_, symbol)| *symbol).collect(),
+        subscriptions: held
+            .iter()
+            .map(|(source, symbol)| One { symbol, source, granted: Granted::EVERY })
+            .collect(),
+        id,
+        timestamp: now_ms,
+    })
+}
+
+/// `pong`
+pub fn pong(id: Option<&Value>, now_ms: i64) -> Bytes {
+    match id {
+        Some(id) => format!("{{\"type\":\"pong\",\"id\":{id},\"timestamp\":{now_ms}}}").into(),
+        None => format!("{{\"type\":\"pong\",\"timestamp\":{now_ms}}}").into(),
+    }
+}
+
+/// `heartbeat`
+pub fn heartbeat(now_ms: i64) -> Bytes {
+    format!("{{\"type\":\"heartbeat\",\"timestamp\":{now_ms}}}").into()
+}
+
+/// `goaway`
+pub fn goaway(reconnect_in_ms: u64) -> Bytes {
+    format!("{{\"type\":\"goaway\",\"reconnectInMs\":{reconnect_in_ms}}}").into()
+}
+
+/// `error`
+pub fn error(code: ErrorCode, message: &str, id: Option<&Value>, source: Option<&str>) -> Bytes {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        code: &'static str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<&'a str>,
+    }
+    json(&Message { r#type: "error", code: code.as_str(), message, id, source })
+}
+
+/// A venue's status as browsers see it.
+#[derive(Serialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusView {
+    /// The venue.
+    pub source: String,
+    /// One word.
+    pub status: String,
+    /// A sentence.
+    pub message: String,
+    /// When this is said, Unix milliseconds.
+    pub timestamp: i64,
+    /// Failed attempts, while reconnecting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Time until the next attempt, milliseconds, while reconnecting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<u64>,
+    /// The three axes.
+    pub health: HealthView,
+}
+
+/// A venue's health as browsers see it.
+#[derive(Serialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthView {
+    /// Connection.
+    pub link: &'static str,
+    /// Login.
+    pub auth: &'static str,
+    /// Freshness.
+    pub data: &'static str,
+    /// Last change of any of them, Unix milliseconds.
+    pub since: i64,
+    /// Last change of `link`, Unix milliseconds.
+    pub link_since: i64,
+    /// Last change of `auth`, Unix milliseconds.
+    pub auth_since: i64,
+    /// Last change of `data`, Unix milliseconds.
+    pub data_since: i64,
+    /// Why the venue is not well, in words.
+    pub cause: Option<String>,
+    /// The same for programs.
+    pub cause_code: Option<&'static str>,
+    /// Attempts to connect since the last stable session.
+    pub attempt: u32,
+    /// Time until the next attempt, milliseconds.
+    pub retry_in_ms: Option<u64>,
+    /// Age of the newest tick of any symbol, milliseconds.
+    pub last_tick_age_ms: Option<u64>,
+}
+
+impl HealthView {
+    /// What an ingest said, `age_ms` ago.
+    pub fn of(health: &VenueHealth, age_ms: u64) -> Self {
+        Self {
+            link: health.link.as_str(),
+            auth: health.auth.as_str(),
+            data: health.data.as_str(),
+            since: health.since_ms(),
+            link_since: health.link_since_ms,
+            auth_since: health.auth_since_ms,
+            data_since: health.data_since_ms,
+            cause: health.cause.as_ref().map(ToString::to_string),
+            cause_code: health.cause.as_ref().map(|cause| cause.kind.code()),
+            attempt: health.attempt,
+            retry_in_ms: health.retry_in_ms.map(|ms| ms.saturating_sub(age_ms)),
+            last_tick_age_ms: health.last_tick_age_ms.map(|ms| ms.saturating_add(age_ms)),
+        }
+    }
+}
+
+/// What goes with a status: the names the venue offers, as a JSON list written before.
+pub struct Offer<'a> {
+    /// The list.
+    pub names: &'a RawValue,
+    /// True where the venue has no list and takes any name.
+    pub open: bool,
+}
+
+/// `status`, with the venue's symbols where they belong to it.
+pub fn status(view: &StatusView, offer: Option<Offer<'_>>) -> Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Message<'a> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        view: &'a StatusView,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        open: Option<bool>,
+    }
+    let open = offer.as_ref().filter(|offer| offer.open).map(|_| true);
+    let message = json(&Message { r#type: "status", view, open });
+    let Some(offer) = offer else { return message };
+    // The names are long and the same for everybody, so they are copied in, not written anew.
+    let body = message.strip_suffix(b"}").unwrap_or(&message);
+    [body, b",\"availableSymbols\":", offer.names.get().as_bytes(), b"}"].concat().into()
+}
+
+fn json(message: &impl Serialize) -> Bytes {
+    // Our own types have string keys and no failing parts, so writing them cannot fail.
+    serde_json::to_vec(message).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tickcast_model::Price;
+
+    use super::*;
+
+    fn writer() -> ChannelWriter {
+        ChannelWriter::new(&VenueId::new("ctrader").unwrap(), &Symbol::new("EUR\"USD").unwrap())
+    }
+
+    fn tick() -> Tick {
+        Tick {
+            bid: Price::new(114_810, 5),
+            ask: Price::new(114_821, 5),
+            last: None,
+            digits: 5,
+            venue_time_ms: Some(1_700_000_000_123),
+            received_us: 1_700_000_000_200_999,
+            snapshot: false,
+        }
+    }
+
+    #[test]
+    fn a_tick_is_written_with_exact_prices() {
+        let json = writer().tick(&tick(), Position { epoch: u64::MAX, seq: 7 });
+        assert_eq!(
+            std::str::from_utf8(&json).unwrap(),
+            r#"{"type":"tick","source":"ctrader","symbol":"EUR\"USD","bid":1.14810,"ask":1.14821,"price":1.148155,"timestamp":1700000000123,"receivedAt":1700000000200,"epoch":"18446744073709551615","seq":7}"#
+        );
+    }
+
+    #[test]
+    fn a_tick_of_one_side_has_that_side_as_price_and_the_receive_time() {
+        let tick = Tick { ask: None, venue_time_ms: None, snapshot: true, ..tick() };
+        let json: Value =
+            serde_json::from_slice(&writer().tick(&tick, Position { epoch: 1, seq: 1 })).unwrap();
+        assert_eq!(json["price"], json["bid"]);
+        assert_eq!(json["ask"], Value::Null);
+        assert_eq!(json["timestamp"], 1_700_000_000_200i64);
+        assert_eq!(json["snapshot"], true);
+    }
+
+    #[test]
+    fn gaps_and_states_are_written_as_in_the_contract() {
+        let gap: Value = serde_json::from_slice(&writer().gap(&Gap { epoch: 1, from: 3, to: 7 })).unwrap();
+        assert_eq!(
+            gap,
+            json!({"type":"gap","source":"ctrader","symbol":"EUR\"USD","missed":5,"from":3,"to":7})
+        );
+        let change = StateChange {
+            state: SymbolState::Closed,
+            code: Some("X".into()),
+            message: Some("a \"b\"".into()),
+            until_ms: Some(9),
+        };
+        let state: Value = serde_json::from_slice(&writer().state(&change)).unwrap();
+        assert_eq!(
+            state,
+            json!({"type":"symbolState","source":"ctrader","symbol":"EUR\"USD","state":"closed","code":"X",
+                   "message":"a \"b\"","until":9})
+        );
+    }
+
+    #[test]
+    fn a_result_shows_what_was_granted() {
+        let result = SymbolResult {
+            symbol: "EURUSD".into(),
+            source: "ctrader",
+            status: "subscribed",
+            code: None,
+            message: None,
+            granted: Some(Granted::EVERY),
+            recovered: None,
+        };
+        let id = json!({"n": 1});
+        let json: Value =
+            serde_json::from_slice(&symbol_results("subscribeResponse", &[result], Some(&id), 5)).unwrap();
+        assert_eq!(
+            json,
+            json!({"type":"subscribeResponse","id":{"n":1},"timestamp":5,"results":[
+                {"symbol":"EURUSD","source":"ctrader","status":"subscribed","mode":"every","minIntervalMs":0}]})
+        );
+    }
+
+    #[test]
+    fn an_error_carries_what_is_known() {
+        let json: Value =
+            serde_json::from_slice(&error(ErrorCode::UnknownSource, "no", Some(&json!(1)), Some("x")))
+                .unwrap();
+        assert_eq!(json, json!({"type":"error","code":"UNKNOWN_SOURCE","message":"no","id":1,"source":"x"}));
+    }
+}

@@ -1,0 +1,459 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tickcast_model::Position;
+
+/// One tick as browsers get it, encoded once and shared by everybody who reads it.
+#[derive(Debug)]
+pub struct Frame {
+    /// Where the tick stands in its channel.
+    pub position: Position,
+    /// When ingest read the quote, Unix microseconds.
+    pub received_us: i64,
+    /// When the tick reached this gateway, Unix microseconds.
+    pub arrived_us: i64,
+    json: Bytes,
+    snapshot: OnceLock<Bytes>,
+}
+
+impl Frame {
+    /// A frame of the JSON object `json`; `is_snapshot` tells whether that object says `"snapshot":true` already.
+    pub fn new(
+        position: Position,
+        received_us: i64,
+        arrived_us: i64,
+        json: Bytes,
+        is_snapshot: bool,
+    ) -> Self {
+        let snapshot = OnceLock::new();
+        if is_snapshot {
+            let _ = snapshot.set(json.clone());
+        }
+        Self { position, received_us, arrived_us, json, snapshot }
+    }
+
+    /// The message as it stands.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// The message as the beginning of a series: the same object with `"snapshot":true`. Made once, when first needed.
+    pub fn snapshot(&self) -> &Bytes {
+        self.snapshot.get_or_init(|| {
+            const MARK: &[u8] = b",\"snapshot\":true}";
+            let body = self.json.strip_suffix(b"}").unwrap_or(&self.json);
+            [body, MARK].concat().into()
+        })
+    }
+}
+
+/// Ticks that a reader will not get, all of one incarnation: `from` to `to`, both included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// The incarnation whose ticks are missing.
+    pub epoch: u64,
+    /// The first that is missing.
+    pub from: u64,
+    /// The last that is missing.
+    pub to: u64,
+}
+
+impl Gap {
+    /// How many are missing.
+    pub fn missed(&self) -> u64 {
+        self.to - self.from + 1
+    }
+}
+
+/// What a reader gets next.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// The beginning of a series: the last known tick on joining, or the first of a new incarnation.
+    Snapshot(Arc<Frame>),
+    /// The tick after the one before.
+    Tick(Arc<Frame>),
+    /// Ticks that are lost for this reader.
+    Gap(Gap),
+}
+
+/// Where a tick stands against those a ring has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// After all of them.
+    Next,
+    /// It was there before.
+    Repeated,
+    /// It is from an incarnation that has been replaced.
+    OldEpoch,
+}
+
+/// The last ticks of one channel, oldest first, in strictly growing positions.
+///
+/// One rule covers being lapped, losses on the bus and drops at ingest: where the next frame's number is not the one
+/// expected, the difference is announced first.
+#[derive(Debug)]
+pub struct Ring {
+    frames: VecDeque<Arc<Frame>>,
+    capacity: usize,
+    /// How many frames were here before the oldest that is left.
+    gone: u64,
+    /// The first tick there ever was.
+    first: Option<Position>,
+    /// The last ticks of earlier incarnations.
+    ends: VecDeque<Position>,
+}
+
+/// Ends of incarnations remembered. A reader that slept through more restarts of the ingest than this (its connection
+/// is dropped long before, for its stuck write) misses the oldest ones unannounced.
+const ENDS_MAX: usize = 64;
+
+/// A reader's place in a ring: the last position it got or was told that it misses.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    at: Option<Position>,
+    /// Number of the next frame, counted over the life of the ring.
+    next: u64,
+    /// The tick that was the last known on joining, until it is delivered.
+    joined_at: Option<Arc<Frame>>,
+    /// The incarnation of which something was delivered.
+    epoch: Option<u64>,
+}
+
+impl Cursor {
+    /// True once a tick was delivered.
+    pub fn has_started(&self) -> bool {
+        self.epoch.is_some()
+    }
+}
+
+impl Ring {
+    /// An empty ring of at most `capacity` frames (at least one).
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            frames: VecDeque::new(),
+            capacity: capacity.max(1),
+            gone: 0,
+            first: None,
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// The newest tick.
+    pub fn last(&self) -> Option<&Arc<Frame>> {
+        self.frames.back()
+    }
+
+    /// Where a tick of this position would stand.
+    pub fn order(&self, position: Position) -> Order {
+        match self.last() {
+            Some(last) if position.epoch < last.position.epoch => Order::OldEpoch,
+            Some(last) if position <= last.position => Order::Repeated,
+            _ => Order::Next,
+        }
+    }
+
+    /// Adds a tick, and drops the oldest where the ring is full. One that is not the next is refused.
+    pub fn push(&mut self, frame: Frame) -> Order {
+        let order = self.order(frame.position);
+        if order != Order::Next {
+            return order;
+        }
+        match self.last().map(|last| last.position) {
+            Some(last) if last.epoch < frame.position.epoch => {
+                if self.ends.len() == ENDS_MAX {
+                    self.ends.pop_front();
+                }
+                self.ends.push_back(last);
+            }
+            Some(_) => {}
+            None => self.first = Some(frame.position),
+        }
+        if self.frames.len() == self.capacity {
+            self.frames.pop_front();
+            self.gone += 1;
+        }
+        self.frames.push_back(Arc::new(frame));
+        Order::Next
+    }
+
+    /// A place for a new reader: it gets the last known tick as a snapshot and then whatever follows.
+    pub fn join(&self) -> Cursor {
+        let last = self.last().cloned();
+        Cursor {
+            at: last.as_ref().map(|frame| frame.position),
+            next: self.gone + self.frames.len() as u64,
+            joined_at: last,
+            epoch: None,
+        }
+    }
+
+    /// What comes next for this reader; `None` where it has everything.
+    pub fn next(&self, cursor: &mut Cursor) -> Option<Item> {
+        if let Some(frame) = cursor.joined_at.take() {
+            cursor.epoch = Some(frame.position.epoch);
+            return Some(Item::Snapshot(frame));
+        }
+        // A lapped reader goes on with the oldest there is.
+        let number = cursor.next.max(self.gone);
+        let frame = self.frames.get(usize::try_from(number - self.gone).ok()?)?;
+        // Who joined before the first tick expects that very tick.
+        let at = cursor.at.or_else(|| self.first.map(|p| Position { seq: p.seq.saturating_sub(1), ..p }))?;
+        if let Some(gap) = self.gap(at, frame.position) {
+            cursor.at = Some(Position { epoch: gap.epoch, seq: gap.to });
+            return Some(Item::Gap(gap));
+        }
+        cursor.at = Some(frame.position);
+        cursor.next = number + 1;
+        let begins = cursor.epoch.replace(frame.position.epoch) != Some(frame.position.epoch);
+        Some(if begins { Item::Snapshot(frame.clone()) } else { Item::Tick(frame.clone()) })
+    }
+
+    /// The first hole between two positions.
+    fn gap(&self, at: Position, to: Position) -> Option<Gap> {
+        let between = |epoch: u64, after: u64, last: u64| {
+            (after < last).then_some(Gap { epoch, from: after + 1, to: last })
+        };
+        if at.epoch == to.epoch {
+            return between(at.epoch, at.seq, to.seq - 1);
+        }
+        let passed = self.ends.iter().filter(|end| (at.epoch..to.epoch).contains(&end.epoch));
+        passed
+            .map(|end| (end, if end.epoch == at.epoch { at.seq } else { 0 }))
+            .find_map(|(end, after)| between(end.epoch, after, end.seq))
+            .or_else(|| between(to.epoch, 0, to.seq - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(epoch: u64, seq: u64) -> Frame {
+        let json = format!("{{\"epoch\":\"{epoch}\",\"seq\":{seq}}}");
+        Frame::new(Position { epoch, seq }, 0, 0, json.into(), false)
+    }
+
+    fn ring(capacity: usize, ticks: &[(u64, u64)]) -> Ring {
+        let mut ring = Ring::new(capacity);
+        for (epoch, seq) in ticks {
+            ring.push(frame(*epoch, *seq));
+        }
+        ring
+    }
+
+    fn all(ring: &Ring, cursor: &mut Cursor) -> Vec<String> {
+        std::iter::from_fn(|| ring.next(cursor))
+            .map(|item| match item {
+                Item::Snapshot(f) => format!("snapshot {}.{}", f.position.epoch, f.position.seq),
+                Item::Tick(f) => format!("tick {}.{}", f.position.epoch, f.position.seq),
+                Item::Gap(g) => format!("gap {}.{}-{}", g.epoch, g.from, g.to),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_snapshot_is_the_same_message_with_a_mark() {
+        let frame = frame(1, 2);
+        assert_eq!(&frame.json()[..], br#"{"epoch":"1","seq":2}"#);
+        assert_eq!(&frame.snapshot()[..], br#"{"epoch":"1","seq":2,"snapshot":true}"#);
+        let marked = Frame::new(Position::default(), 0, 0, Bytes::from_static(b"{\"snapshot\":true}"), true);
+        assert_eq!(marked.snapshot(), marked.json());
+    }
+
+    #[test]
+    fn a_reader_gets_the_last_known_tick_and_then_what_follows() {
+        let mut ring = ring(4, &[(1, 1), (1, 2)]);
+        let mut cursor = ring.join();
+        ring.push(frame(1, 3));
+        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.2", "tick 1.3"]);
+        assert_eq!(all(&ring, &mut cursor), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn the_snapshot_comes_first_even_where_the_reader_was_lapped_before_it() {
+        let mut ring = ring(2, &[(1, 5)]);
+        let mut cursor = ring.join();
+        for seq in 6..=9 {
+            ring.push(frame(1, seq));
+        }
+        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.5", "gap 1.6-7", "tick 1.8", "tick 1.9"]);
+    }
+
+    #[test]
+    fn who_joined_before_the_first_tick_starts_with_it() {
+        let mut ring = ring(2, &[]);
+        let (mut quick, mut slow) = (ring.join(), ring.join());
+        ring.push(frame(1, 41));
+        assert_eq!(all(&ring, &mut quick), ["snapshot 1.41"]);
+        ring.push(frame(1, 42));
+        ring.push(frame(1, 43));
+        assert_eq!(all(&ring, &mut slow), ["gap 1.41-41", "snapshot 1.42", "tick 1.43"]);
+    }
+
+    #[test]
+    fn a_jump_in_the_numbers_is_a_gap() {
+        let mut ring = ring(8, &[(1, 1)]);
+        let mut cursor = ring.join();
+        ring.push(frame(1, 4));
+        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.1", "gap 1.2-3", "tick 1.4"]);
+    }
+
+    #[test]
+    fn a_new_incarnation_starts_over_with_a_snapshot() {
+        let mut ring = ring(8, &[(1, 7)]);
+        let mut cursor = ring.join();
+        ring.push(frame(2, 1));
+        ring.push(frame(2, 2));
+        ring.push(frame(3, 3));
+        assert_eq!(
+            all(&ring, &mut cursor),
+            ["snapshot 1.7", "snapshot 2.1", "tick 2.2", "gap 3.1-2", "snapshot 3.3"]
+        );
+    }
+
+    #[test]
+    fn who_was_lapped_over_several_incarnations_is_told_of_each() {
+        let mut ring = ring(1, &[(1, 7)]);
+        let mut cursor = ring.join();
+        for (epoch, seq) in [(1, 8), (1, 9), (2, 1), (2, 2), (3, 1), (3, 2)] {
+            ring.push(frame(epoch, seq));
+        }
+        let expected = ["snapshot 1.7", "gap 1.8-9", "gap 2.1-2", "gap 3.1-1", "snapshot 3.2"];
+        assert_eq!(all(&ring, &mut cursor), expected);
+    }
+
+    #[test]
+    fn a_tick_that_is_not_new_is_refused() {
+        let mut ring = ring(4, &[(2, 5)]);
+        assert_eq!(ring.push(frame(2, 5)), Order::Repeated);
+        assert_eq!(ring.push(frame(2, 4)), Order::Repeated);
+        assert_eq!(ring.push(frame(1, 99)), Order::OldEpoch);
+        assert_eq!(ring.push(frame(2, 6)), Order::Next);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Publish { skip: u64 },
+        Repeat,
+        Restart { skip: u64 },
+        Join,
+        Leave(usize),
+        Read { reader: usize, items: usize },
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            8 => Just(Op::Publish { skip: 0 }),
+            2 => (1u64..5).prop_map(|skip| Op::Publish { skip }),
+            1 => Just(Op::Repeat),
+            1 => (0u64..3).prop_map(|skip| Op::Restart { skip }),
+            2 => Just(Op::Join),
+            1 => any::<usize>().prop_map(Op::Leave),
+            5 => (any::<usize>(), 0usize..12).prop_map(|(reader, items)| Op::Read { reader, items }),
+        ]
+    }
+
+    /// What a reader must see, kept beside the real cursor: every tick since it joined, lost ones too.
+    struct Model {
+        cursor: Cursor,
+        snapshot: Option<Position>,
+        published: u64,
+        delivered: u64,
+        missed: u64,
+        last: Option<Position>,
+        items: usize,
+    }
+
+    impl Model {
+        fn see(&mut self, item: &Item) {
+            self.items += 1;
+            if self.items == 1
+                && let Some(known) = self.snapshot
+            {
+                match item {
+                    Item::Snapshot(frame) => assert_eq!(frame.position, known, "the barrier"),
+                    other => panic!("{other:?} before the snapshot"),
+                }
+                self.last = Some(known);
+                return;
+            }
+            match item {
+                Item::Gap(gap) => {
+                    let from = Position { epoch: gap.epoch, seq: gap.from };
+                    assert!(self.last.is_none_or(|last| last < from), "a gap over what was there");
+                    self.missed += gap.missed();
+                    self.last = Some(Position { epoch: gap.epoch, seq: gap.to });
+                }
+                Item::Snapshot(frame) | Item::Tick(frame) => {
+                    if let Some(last) = self.last {
+                        let next = if last.epoch == frame.position.epoch { last.seq + 1 } else { 1 };
+                        assert!(frame.position > last, "twice");
+                        assert_eq!(frame.position.seq, next, "a hole unannounced");
+                    }
+                    self.delivered += 1;
+                    self.last = Some(frame.position);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn delivered_and_missed_are_what_was_published(capacity in 1usize..10,
+                                                       ops in proptest::collection::vec(op(), 1..300)) {
+            let mut ring = Ring::new(capacity);
+            let mut at = Position { epoch: 1, seq: 0 };
+            let mut readers: Vec<Model> = Vec::new();
+            // Restarts are kept below what a ring remembers.
+            let mut restarts = 0;
+            for op in ops {
+                match op {
+                    Op::Publish { skip } => {
+                        let empty = ring.last().is_none();
+                        at.seq += 1 + skip;
+                        prop_assert_eq!(ring.push(frame(at.epoch, at.seq)), Order::Next);
+                        // What was lost before the first tick there ever was is nobody's.
+                        let count = if empty { 1 } else { 1 + skip };
+                        readers.iter_mut().for_each(|reader| reader.published += count);
+                    }
+                    Op::Repeat => {
+                        if let Some(last) = ring.last().map(|last| last.position) {
+                            prop_assert_eq!(ring.push(frame(last.epoch, last.seq)), Order::Repeated);
+                        }
+                    }
+                    Op::Restart { skip } if restarts < ENDS_MAX - 1 => {
+                        restarts += 1;
+                        let empty = ring.last().is_none();
+                        at = Position { epoch: at.epoch + 1, seq: 1 + skip };
+                        prop_assert_eq!(ring.push(frame(at.epoch, at.seq)), Order::Next);
+                        let count = if empty { 1 } else { 1 + skip };
+                        readers.iter_mut().for_each(|reader| reader.published += count);
+                    }
+                    Op::Restart { .. } => {}
+                    Op::Join => readers.push(Model {
+                        cursor: ring.join(),
+                        snapshot: ring.last().map(|last| last.position),
+                        published: 0, delivered: 0, missed: 0, last: None, items: 0,
+                    }),
+                    Op::Leave(n) => if !readers.is_empty() { readers.swap_remove(n % readers.len()); },
+                    Op::Read { reader, items } => if !readers.is_empty() {
+                        let n = reader % readers.len();
+                        for _ in 0..items {
+                            let Some(item) = ring.next(&mut readers[n].cursor) else { break };
+                            readers[n].see(&item);
+                        }
+                    },
+                }
+            }
+            for reader in &mut readers {
+                while let Some(item) = ring.next(&mut reader.cursor) {
+                    reader.see(&item);
+                }
+                prop_assert_eq!(reader.delivered + reader.missed, reader.published);
+            }
+        }
+    }
+}

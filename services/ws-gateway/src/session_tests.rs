@@ -1,0 +1,253 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+
+/// Two venues: `ctrader` as set here, `ib` always unknown.
+struct Fake {
+    venues: Vec<VenueId>,
+    catalogue: Option<Vec<&'static str>>,
+    ready: bool,
+    room: usize,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            venues: ["ctrader", "ib"].iter().filter_map(|name| VenueId::new(name)).collect(),
+            catalogue: Some(vec!["EURUSD", "GBPUSD", "XAU/USD"]),
+            ready: true,
+            room: 100,
+        }
+    }
+}
+
+impl World for Fake {
+    fn venues(&self) -> &[VenueId] {
+        &self.venues
+    }
+    fn look_up(&self, venue: VenueNumber, name: &str) -> LookUp {
+        let key = Symbol::lookup_key(name);
+        match self.catalogue.as_ref().filter(|_| venue == 0) {
+            None => LookUp::NotYet,
+            Some(names) => names
+                .iter()
+                .find(|known| Symbol::lookup_key(known) == key)
+                .map_or(LookUp::Unknown, |known| LookUp::Symbol(Symbol::new(known).unwrap())),
+        }
+    }
+    fn is_ready(&self, venue: VenueNumber) -> bool {
+        self.ready && venue == 0
+    }
+    fn has_room(&self, _: &ChannelKey) -> bool {
+        self.room > 0
+    }
+    fn status(&self, venue: VenueNumber) -> Bytes {
+        format!("{{\"type\":\"status\",\"source\":\"{}\"}}", self.venues[usize::from(venue)]).into()
+    }
+    fn now_ms(&self) -> i64 {
+        5
+    }
+}
+
+struct Rig {
+    session: ClientSession,
+    world: Fake,
+    now: Instant,
+    joined: Vec<String>,
+    refused: Vec<ErrorCode>,
+}
+
+impl Rig {
+    fn new(world: Fake) -> Self {
+        let limits = ClientLimits { subscriptions_max: 3, message_bytes_max: 1000, messages_per_s: 5 };
+        let now = Instant::now();
+        let session = ClientSession::new(Arc::new(limits), now);
+        Self { session, world, now, joined: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Lets enough time pass for the next message, sends it, and gives the answers.
+    fn say(&mut self, message: &Value) -> Vec<Value> {
+        self.now += Duration::from_secs(1);
+        self.say_at_once(&message.to_string())
+    }
+
+    fn say_at_once(&mut self, text: &str) -> Vec<Value> {
+        let mut actions = Vec::new();
+        self.session.receive(text, self.now, &self.world, &mut actions);
+        self.act(actions)
+    }
+
+    fn resolve(&mut self) -> Vec<Value> {
+        let mut actions = Vec::new();
+        self.session.resolve(&self.world, &mut actions);
+        self.act(actions)
+    }
+
+    fn act(&mut self, actions: Vec<Action>) -> Vec<Value> {
+        let mut said = Vec::new();
+        for action in actions {
+            match action {
+                Action::Send(bytes) => said.push(serde_json::from_slice(&bytes).unwrap()),
+                Action::Join { slot, key, away } => {
+                    let away = if away { " away" } else { "" };
+                    self.joined.push(format!("+{slot} {}.{}{away}", key.venue, key.symbol));
+                }
+                Action::Leave { slot } => self.joined.push(format!("-{slot}")),
+                Action::Refused(code) => self.refused.push(code),
+            }
+        }
+        said
+    }
+}
+
+fn results(answer: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let results = answer["results"].as_array().unwrap();
+    results
+        .iter()
+        .map(|r| {
+            format!("{} {} {}", text(&r["symbol"]), text(&r["status"]), text(&r["code"])).trim().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn symbols_are_answered_in_order_in_the_venues_spelling() {
+    let mut rig = Rig::new(Fake::default());
+    let said = rig.say(&json!({"type":"subscribe","symbols":["eur/usd","NOPE","xauusd",""],"id":[1]}));
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0]["type"], "subscribeResponse");
+    assert_eq!(said[0]["id"], json!([1]));
+    assert_eq!(
+        results(&said[0]),
+        ["EURUSD subscribed", "NOPE error UNKNOWN_SYMBOL", "XAU/USD subscribed", "error BAD_MESSAGE"]
+    );
+    assert_eq!(said[0]["results"][0]["mode"], "every");
+    assert_eq!(rig.joined, ["+0 ctrader.EURUSD", "+1 ctrader.XAU/USD"]);
+    assert_eq!(rig.refused, [ErrorCode::UnknownSymbol, ErrorCode::BadMessage]);
+}
+
+#[test]
+fn subscribing_again_changes_nothing() {
+    let mut rig = Rig::new(Fake::default());
+    rig.say(&json!({"type":"subscribe","symbols":"EURUSD"}));
+    let said = rig.say(&json!({"type":"subscribe","symbols":["eurusd","EURUSD"],"source":"ctrader"}));
+    assert_eq!(results(&said[0]), ["EURUSD subscribed", "EURUSD subscribed"]);
+    assert_eq!(rig.joined, ["+0 ctrader.EURUSD"]);
+}
+
+#[test]
+fn a_slot_is_used_again_after_unsubscribing() {
+    let mut rig = Rig::new(Fake::default());
+    rig.say(&json!({"type":"subscribe","symbols":["EURUSD","GBPUSD"]}));
+    let said = rig.say(&json!({"type":"unsubscribe","symbols":["eur/usd","EURUSD"],"id":"u"}));
+    assert_eq!(said[0]["type"], "unsubscribeResponse");
+    assert_eq!(results(&said[0]), ["EURUSD unsubscribed", "EURUSD error NOT_SUBSCRIBED"]);
+    rig.say(&json!({"type":"subscribe","symbols":"XAUUSD"}));
+    assert_eq!(rig.joined, ["+0 ctrader.EURUSD", "+1 ctrader.GBPUSD", "-0", "+0 ctrader.XAU/USD"]);
+    let said = rig.say(&json!({"type":"getSubscriptions","id":1}));
+    assert_eq!(said[0]["symbols"], json!(["XAU/USD", "GBPUSD"]));
+    assert_eq!(
+        said[0]["subscriptions"][1],
+        json!({"symbol":"GBPUSD","source":"ctrader","mode":"every","minIntervalMs":0})
+    );
+}
+
+#[test]
+fn while_the_venue_is_away_a_known_symbol_is_joined_with_a_reserve() {
+    let mut rig = Rig::new(Fake { ready: false, ..Fake::default() });
+    let said = rig.say(&json!({"type":"subscribe","symbols":["EURUSD","NOPE"]}));
+    assert_eq!(results(&said[0]), ["EURUSD subscribed VENUE_DOWN", "NOPE error UNKNOWN_SYMBOL"]);
+    assert_eq!(rig.joined, ["+0 ctrader.EURUSD away"]);
+}
+
+#[test]
+fn names_wait_for_the_catalogue_and_are_looked_up_when_it_comes() {
+    let mut rig = Rig::new(Fake { ready: false, catalogue: None, ..Fake::default() });
+    let said = rig.say(&json!({"type":"subscribe","symbols":["eur/usd","EURUSD","NOPE"]}));
+    assert_eq!(
+        results(&said[0]),
+        ["eur/usd subscribed VENUE_DOWN", "EURUSD subscribed VENUE_DOWN", "NOPE subscribed VENUE_DOWN"]
+    );
+    assert_eq!(said.len(), 3, "the response, then one pending for each name that waits");
+    for pending in &said[1..] {
+        assert_eq!((&pending["type"], &pending["state"]), (&json!("symbolState"), &json!("pending")));
+        assert_eq!(pending["code"], "VENUE_DOWN");
+    }
+    assert!(rig.session.is_waiting());
+    assert_eq!(rig.resolve(), [] as [Value; 0]);
+
+    rig.world = Fake::default();
+    let said = rig.resolve();
+    assert_eq!(rig.joined, ["+0 ctrader.EURUSD"]);
+    assert_eq!(said.len(), 1);
+    assert_eq!((&said[0]["symbol"], &said[0]["state"]), (&json!("NOPE"), &json!("refused")));
+    assert_eq!(said[0]["code"], "UNKNOWN_SYMBOL");
+    assert!(!rig.session.is_waiting());
+    assert_eq!(rig.session.subscription_count(), 1);
+}
+
+#[test]
+fn a_waiting_name_can_be_unsubscribed() {
+    let mut rig = Rig::new(Fake { catalogue: None, ..Fake::default() });
+    rig.say(&json!({"type":"subscribe","symbols":"eur/usd"}));
+    let said = rig.say(&json!({"type":"unsubscribe","symbols":"EURUSD"}));
+    assert_eq!(results(&said[0]), ["eur/usd unsubscribed"]);
+    assert_eq!(rig.session.subscription_count(), 0);
+}
+
+#[test]
+fn one_subscription_too_many_is_refused_alone() {
+    let mut rig = Rig::new(Fake { catalogue: Some(vec!["A", "B", "C", "D"]), ..Fake::default() });
+    let said = rig.say(&json!({"type":"subscribe","symbols":["A","B","C","D","A"]}));
+    assert_eq!(results(&said[0])[3..], ["D error TOO_MANY_SUBSCRIPTIONS", "A subscribed"]);
+    rig.world.room = 0;
+    rig.say(&json!({"type":"unsubscribe","symbols":["A","B"]}));
+    let said = rig.say(&json!({"type":"subscribe","symbols":["D"]}));
+    assert_eq!(results(&said[0]), ["D error TOO_MANY_SUBSCRIPTIONS"]);
+}
+
+#[test]
+fn what_is_not_served_yet_is_said_honestly() {
+    let mut rig = Rig::new(Fake::default());
+    let said = rig.say(&json!({"type":"subscribe","symbols":"EURUSD","mode":"latest"}));
+    assert_eq!(results(&said[0]), ["EURUSD error BAD_MESSAGE"]);
+    assert_eq!(said[0]["results"][0]["message"], "mode \"latest\" is not served yet");
+    let said = rig.say(&json!({"type":"subscribe","symbols":["EURUSD","GBPUSD"],
+                               "resume":{"EURUSD":{"epoch":"1","seq":1}}}));
+    assert_eq!(said[0]["results"][0]["recovered"], false);
+    assert_eq!(said[0]["results"][1]["recovered"], Value::Null);
+    assert_eq!(rig.joined, ["+0 ctrader.EURUSD", "+1 ctrader.GBPUSD"]);
+}
+
+#[test]
+fn an_unknown_venue_is_one_error_with_the_id() {
+    let mut rig = Rig::new(Fake::default());
+    for kind in ["subscribe", "unsubscribe"] {
+        let said = rig.say(&json!({"type":kind,"symbols":["A","B"],"source":"nyse","id":3}));
+        assert_eq!(said.len(), 1);
+        assert_eq!((&said[0]["type"], &said[0]["code"]), (&json!("error"), &json!("UNKNOWN_SOURCE")));
+        assert_eq!((&said[0]["id"], &said[0]["source"]), (&json!(3), &json!("nyse")));
+    }
+}
+
+#[test]
+fn connect_is_answered_with_every_venue() {
+    let mut rig = Rig::new(Fake::default());
+    let said = rig.say(&json!({"type":"connect"}));
+    assert_eq!(said.iter().map(|s| s["source"].as_str().unwrap()).collect::<Vec<_>>(), ["ctrader", "ib"]);
+    assert_eq!(rig.say(&json!({"type":"ping","id":"x"}))[0]["id"], "x");
+}
+
+#[test]
+fn a_flood_gets_one_error_for_each_message_too_many() {
+    let mut rig = Rig::new(Fake::default());
+    let codes: Vec<_> = (0..8)
+        .map(|_| rig.say_at_once("{\"type\":\"ping\"}")[0]["code"].as_str().unwrap_or("pong").to_owned())
+        .collect();
+    assert_eq!(codes.iter().filter(|code| *code == "pong").count(), 5);
+    assert_eq!(codes.iter().filter(|code| *code == "RATE_LIMITED").count(), 3);
+    assert_eq!(rig.say(&json!({"type":"ping"}))[0]["type"], "pong");
+}
