@@ -19,7 +19,7 @@ pub use message::{
 };
 pub use subject::{
     catalogue_subject, decode_token, demand_subject, encode_token, health_subject, lease_subject,
-    tick_subject, venue_of_subject,
+    reconnect_subject, tick_subject, venue_of_subject,
 };
 
 pub use tickcast_model::Lease;

@@ -27,6 +27,11 @@ pub fn demand_subject(venue: &VenueId) -> String {
     format!("ask.{venue}.demand")
 }
 
+/// The subject on which a new connection to the venue is asked for: `ask.<venue>.reconnect`, answered when it is begun.
+pub fn reconnect_subject(venue: &VenueId) -> String {
+    format!("ask.{venue}.reconnect")
+}
+
 /// The venue in the second token of a subject.
 pub fn venue_of_subject(subject: &str) -> Option<VenueId> {
     subject.split('.').nth(1).and_then(VenueId::new)

@@ -48,8 +48,8 @@ pub enum SessionOutput {
     Send(Bytes),
     /// The login came this far. [`AuthState::Ok`] ends the time allowed for connecting.
     Auth(AuthState),
-    /// What the venue offers, as known now.
-    Catalogue(Arc<Catalogue>),
+    /// What the venue offers, as known now; the supervisor gives it its version.
+    Catalogue(Catalogue),
     /// A quote.
     Tick(Symbol, Tick),
     /// Something about one symbol changed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tickcast_model::{
     AuthState, Catalogue, Cause, CauseKind, ChannelEvent, DataState, Lease, LinkState, StateChange, Symbol,
-    SymbolState, VenueHealth, VenueId,
+    SymbolState, Tick, VenueHealth, VenueId,
 };
 
 use crate::{Backoff, DemandLimits, DemandTable, Freshness, Ledger, Note, Now, Session, SessionOutput};
@@ -80,7 +80,7 @@ pub struct Supervisor<S> {
     axes: Axes,
     /// Why the link is not ready, or last was not.
     link_cause: Option<Cause>,
-    catalogue_version: u64,
+    catalogue: Option<Arc<Catalogue>>,
     /// Since when the venue was not ready.
     unready_since: Duration,
     told: Option<Told>,
@@ -155,7 +155,7 @@ impl<S: Session> Supervisor<S> {
                 data_since_ms: at,
             },
             link_cause: None,
-            catalogue_version: 0,
+            catalogue: None,
             unready_since: now.elapsed,
             told: None,
             actions: VecDeque::new(),
@@ -350,7 +350,7 @@ impl<S: Session> Supervisor<S> {
             attempt: self.backoff.attempt(),
             retry_in_ms: waiting.map(millis),
             last_tick_age_ms: age.map(millis),
-            catalogue_version: self.catalogue_version,
+            catalogue_version: self.catalogue_version(),
             at_ms: now.unix_ms(),
         }
     }
@@ -375,10 +375,7 @@ impl<S: Session> Supervisor<S> {
             match output {
                 SessionOutput::Send(bytes) => self.actions.push_back(Action::Send(bytes)),
                 SessionOutput::Auth(auth) => self.login(now, auth),
-                SessionOutput::Catalogue(catalogue) => {
-                    self.catalogue_version = catalogue.version;
-                    self.actions.push_back(Action::Catalogue(catalogue));
-                }
+                SessionOutput::Catalogue(catalogue) => self.catalogue(catalogue),
                 SessionOutput::Tick(symbol, tick) => self.tick(now, &symbol, tick),
                 SessionOutput::State(symbol, state) => self.state(&symbol, state),
                 SessionOutput::Note(note) => self.actions.push_back(Action::Note(note)),
@@ -387,6 +384,23 @@ impl<S: Session> Supervisor<S> {
         if let Err(cause) = result {
             self.close(now, cause);
         }
+    }
+
+    /// Gives a catalogue that differs from the last one its version; a reconnect that finds the same list changes nothing.
+    fn catalogue(&mut self, catalogue: Catalogue) {
+        let known = self.catalogue.as_ref();
+        let same = known
+            .is_some_and(|known| known.open == catalogue.open && known.instruments == catalogue.instruments);
+        if !same {
+            let version = known.map_or(1, |known| known.version + 1);
+            let catalogue = Arc::new(Catalogue { version, ..catalogue });
+            self.catalogue = Some(Arc::clone(&catalogue));
+            self.actions.push_back(Action::Catalogue(catalogue));
+        }
+    }
+
+    fn catalogue_version(&self) -> u64 {
+        self.catalogue.as_ref().map_or(0, |catalogue| catalogue.version)
     }
 
     fn login(&mut self, now: Now, auth: AuthState) {
@@ -410,7 +424,7 @@ impl<S: Session> Supervisor<S> {
         }
     }
 
-    fn tick(&mut self, now: Now, symbol: &Symbol, tick: tickcast_model::Tick) {
+    fn tick(&mut self, now: Now, symbol: &Symbol, tick: Tick) {
         if !self.is_ready() {
             self.actions.push_back(Action::Note(Note::Odd("tick_before_ready")));
             return;
@@ -419,7 +433,10 @@ impl<S: Session> Supervisor<S> {
             self.actions.push_back(Action::Note(Note::Odd("tick_unwanted")));
             return;
         }
-        self.freshness.tick(now.elapsed);
+        // A snapshot is a state, not a new quote: it shows that a subscription works, and does not end a stale spell.
+        if !tick.snapshot || self.freshness.state() != DataState::Stale {
+            self.freshness.tick(now.elapsed);
+        }
         match self.ledger.tick(symbol, tick) {
             Some((event, turned)) => {
                 self.actions.push_back(Action::Event(event));
@@ -526,7 +543,7 @@ impl<S: Session> Supervisor<S> {
             cause: self.cause(),
             attempt: self.backoff.attempt(),
             waiting_until,
-            catalogue_version: self.catalogue_version,
+            catalogue_version: self.catalogue_version(),
         };
         if self.told.as_ref() != Some(&told) {
             self.told = Some(told);

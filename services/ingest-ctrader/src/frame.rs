@@ -1,0 +1,96 @@
+use bytes::{Buf, Bytes, BytesMut};
+use tickcast_model::{Cause, CauseKind};
+
+/// Largest frame accepted, the venue SDK's own bound, in bytes (facts 1).
+pub(crate) const FRAME_BYTES_MAX: usize = 15_000_000;
+
+/// Cuts the byte stream into frames: a 4-byte big-endian length that counts what follows it, then that many bytes
+/// (facts 1).
+///
+/// The length is checked before anything is allocated for it, so a broken peer cannot make us reserve memory.
+#[derive(Default)]
+pub(crate) struct FrameReader {
+    buffer: BytesMut,
+}
+
+impl FrameReader {
+    /// Takes bytes as they came off the socket.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame without its length, if it is there.
+    ///
+    /// # Errors
+    /// [`CauseKind::Protocol`] for a length of zero or above [`FRAME_BYTES_MAX`]: the stream cannot be followed further.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, Cause> {
+        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*prefix) as usize;
+        if length == 0 || length > FRAME_BYTES_MAX {
+            return Err(Cause::new(CauseKind::Protocol, format!("a frame of {length} bytes")));
+        }
+        if self.buffer.len() < 4 + length {
+            return Ok(None);
+        }
+        self.buffer.advance(4);
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+}
+
+/// Puts the length in front of an encoded envelope.
+pub(crate) fn frame(body: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(4 + body.len());
+    // Our own requests are a few kilobytes at most.
+    frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+    frame.extend_from_slice(body);
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_all(reader: &mut FrameReader) -> Vec<Bytes> {
+        std::iter::from_fn(|| reader.next_frame().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_refused_before_its_bytes_come() {
+        for prefix in [0u32, 15_000_001, u32::MAX] {
+            let mut reader = FrameReader::default();
+            reader.push(&prefix.to_be_bytes());
+            assert_eq!(reader.next_frame().unwrap_err().kind, CauseKind::Protocol);
+            assert!(reader.buffer.capacity() < 1024, "nothing was reserved for it");
+        }
+    }
+
+    #[test]
+    fn the_largest_frame_is_waited_for() {
+        let mut reader = FrameReader::default();
+        reader.push(&15_000_000u32.to_be_bytes());
+        assert_eq!(reader.next_frame().unwrap(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_whole_wherever_the_stream_is_cut(
+            bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 0..20),
+            cuts in proptest::collection::vec(1usize..20, 1..50),
+        ) {
+            let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(body).to_vec()).collect();
+            let mut reader = FrameReader::default();
+            let mut seen = Vec::new();
+            let mut rest = stream.as_slice();
+            let mut cuts = cuts.iter().cycle();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                reader.push(piece);
+                seen.extend(read_all(&mut reader));
+                rest = after;
+            }
+            prop_assert_eq!(seen, bodies);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use socket2::{SockRef, TcpKeepalive};
+use tickcast_model::{Cause, CauseKind};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::IngestError;
+
+/// A byte stream to a venue.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// Opens connections to one venue.
+pub trait Dial: Clone + Send + Sync + 'static {
+    /// Opens one connection; how long that may take is the caller's matter.
+    ///
+    /// # Errors
+    /// The cause for which there is none.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the attempt and leaves nothing open.
+    fn dial(&self) -> impl Future<Output = Result<Box<dyn Transport>, Cause>> + Send;
+}
+
+/// Dials TCP with keepalive, then TLS against the web's trust anchors and any given ones. Checks are never off.
+#[derive(Clone)]
+pub struct TlsDialler {
+    host: String,
+    port: u16,
+    name: ServerName<'static>,
+    connector: TlsConnector,
+}
+
+/// A dead path shows at the socket after about this long without an answer, below the protocol's own watchdogs.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+impl TlsDialler {
+    /// A dialler for one host; `ca_file` holds extra trust anchors as PEM, and is read anew for nothing: once, here.
+    ///
+    /// # Errors
+    /// [`IngestError::Host`] and [`IngestError::TrustAnchors`] where the settings cannot be used.
+    pub fn new(host: &str, port: u16, ca_file: Option<&Path>) -> Result<Self, IngestError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| IngestError::Host(host.to_owned()))?;
+        let mut anchors = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(file) = ca_file {
+            let unusable =
+                |reason: String| IngestError::TrustAnchors { file: file.display().to_string(), reason };
+            let certificates =
+                CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+                anchors.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            }
+        }
+        let config = ClientConfig::builder().with_root_certificates(anchors).with_no_client_auth();
+        Ok(Self { host: host.to_owned(), port, name, connector: TlsConnector::from(Arc::new(config)) })
+    }
+}
+
+impl Dial for TlsDialler {
+    async fn dial(&self) -> Result<Box<dyn Transport>, Cause> {
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| Cause::new(CauseKind::Dns, format!("{}: {error}", self.host)))?;
+        let mut failure = Cause::new(CauseKind::Dns, format!("{} has no address", self.host));
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    prepare(&stream)
+                        .map_err(|error| Cause::new(CauseKind::Unreachable, error.to_string()))?;
+                    let tls =
+                        self.connector.connect(self.name.clone(), stream).await.map_err(|e| tls_cause(&e))?;
+                    return Ok(Box::new(tls));
+                }
+                Err(error) => failure = Cause::new(connect_kind(&error), format!("{address}: {error}")),
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+fn connect_kind(error: &io::Error) -> CauseKind {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => CauseKind::Refused,
+        _ => CauseKind::Unreachable,
+    }
+}
+
+/// A handshake that a proxy cuts is one more way not to be reachable (cTrader facts 4, row 18); bad certificates are not.
+fn tls_cause(error: &io::Error) -> Cause {
+    let kind = match error.kind() {
+        io::ErrorKind::InvalidData => CauseKind::Tls,
+        io::ErrorKind::UnexpectedEof => CauseKind::PeerClosed,
+        _ => CauseKind::Reset,
+    };
+    Cause::new(kind, format!("during the TLS handshake: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    async fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    /// A certificate for localhost, its acceptor, and a file that holds it as trust anchor.
+    fn certificate() -> (TlsAcceptor, std::path::PathBuf) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.cert.der().clone()], key)
+            .unwrap();
+        let file = std::env::temp_dir().join(format!(
+            "tickcast-anchor-{}-{}.pem",
+            std::process::id(),
+            fastrand::u64(..)
+        ));
+        std::fs::write(&file, issued.cert.pem()).unwrap();
+        (TlsAcceptor::from(Arc::new(config)), file)
+    }
+
+    #[tokio::test]
+    async fn a_trusted_host_is_reached_and_bytes_pass_both_ways() {
+        let (acceptor, file) = certificate();
+        let (listener, port) = listener().await;
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut tls = acceptor.accept(stream).await.unwrap();
+            let mut bytes = [0; 4];
+            tls.read_exact(&mut bytes).await.unwrap();
+            tls.write_all(&bytes).await.unwrap();
+            tls.flush().await.unwrap();
+        });
+        let dialler = TlsDialler::new("localhost", port, Some(&file)).unwrap();
+        let mut stream = dialler.dial().await.map_err(|cause| cause.to_string()).unwrap();
+        stream.write_all(b"ping").await.unwrap();
+        stream.flush().await.unwrap();
+        let mut bytes = [0; 4];
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"ping");
+        server.await.unwrap();
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_untrusted_certificate_is_refused() {
+        let (acceptor, file) = certificate();
+        std::fs::remove_file(file).unwrap();
+        let (listener, port) = listener().await;
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = acceptor.accept(stream).await;
+        });
+        let cause =
+            TlsDialler::new("localhost", port, None).unwrap().dial().await.err().expect("no connection");
+        assert_eq!(cause.kind, CauseKind::Tls, "{cause}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_and_a_cut_handshake_have_their_own_causes() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (listener, port) = listener().await;
+        let dialler = TlsDialler::new("127.0.0.1", port, None).unwrap();
+        let (cut, dialled) = tokio::join!(
+            async {
+                let (stream, _) = listener.accept().await.unwrap();
+                drop(stream);
+            },
+            dialler.dial()
+        );
+        let () = cut;
+        let kind = dialled.err().expect("no connection").kind;
+        assert!(matches!(kind, CauseKind::PeerClosed | CauseKind::Reset), "{kind:?}");
+        drop(listener);
+        assert_eq!(dialler.dial().await.err().expect("no connection").kind, CauseKind::Refused);
+    }
+
+    #[test]
+    fn unusable_settings_are_named() {
+        assert!(matches!(TlsDialler::new("not a host", 1, None), Err(IngestError::Host(_))));
+        let missing = Path::new("/nonexistent/anchors.pem");
+        assert!(matches!(
+            TlsDialler::new("localhost", 1, Some(missing)),
+            Err(IngestError::TrustAnchors { .. })
+        ));
+    }
+}

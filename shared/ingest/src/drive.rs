@@ -1,0 +1,145 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tickcast_model::{AuthState, Body, Catalogue, DataState, Lease, LinkState, VenueHealth};
+use tickcast_session::{Action, Note, Session, Supervisor};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::link::{Link, LinkEvent};
+use crate::metrics::IngestMetrics;
+use crate::outbox::Outbox;
+use crate::{Clock, Dial};
+
+/// What others tell the venue loop.
+pub(crate) enum Order {
+    /// Somebody said what they want.
+    Lease(Lease),
+    /// The bus is connected, or is not.
+    Bus(bool),
+    /// Somebody wants a new connection.
+    Reconnect,
+}
+
+/// Where the venue loop puts what it has; none of it can make it wait.
+pub(crate) struct Outlets {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) health: watch::Sender<VenueHealth>,
+    pub(crate) catalogue: watch::Sender<Arc<Catalogue>>,
+    pub(crate) metrics: IngestMetrics,
+}
+
+/// How often health is said anew without a change: the beat (contract, section 4).
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Owns the venue's socket and does what its supervisor says, until the stop; then closes and returns.
+///
+/// One loop, in this order: stop, time, orders, socket. It waits for the socket and the clock and for nothing else.
+pub(crate) async fn drive<S: Session, D: Dial>(
+    mut supervisor: Supervisor<S>,
+    dialler: D,
+    clock: Clock,
+    mut orders: mpsc::Receiver<Order>,
+    outlets: Outlets,
+    stop: CancellationToken,
+) {
+    let mut link = Link::Down;
+    let mut received = BytesMut::new();
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        while let Some(action) = supervisor.poll() {
+            act(action, &mut link, &dialler, &outlets).await;
+        }
+        let deadline = supervisor.deadline().map(|elapsed| clock.instant(elapsed));
+        let Some(deadline) = deadline else { break };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => supervisor.stop(clock.now()),
+            () = tokio::time::sleep_until(deadline) => supervisor.timeout(clock.now()),
+            _ = beat.tick() => {
+                outlets.health.send_replace(supervisor.health(clock.now()));
+                let (leases, refused) = supervisor.leases();
+                outlets.metrics.demand(leases, refused, supervisor.wanted().len());
+                let (waiting, dropped) = outlets.outbox.measure();
+                outlets.metrics.outbox(waiting, dropped);
+            }
+            Some(order) = orders.recv() => match order {
+                Order::Lease(lease) => supervisor.lease(clock.now(), lease),
+                Order::Bus(up) => supervisor.bus(clock.now(), up),
+                Order::Reconnect => supervisor.reconnect(clock.now()),
+            },
+            event = link.next(&mut received) => match event {
+                LinkEvent::Dialled(Ok(())) => supervisor.dialled(clock.now()),
+                LinkEvent::Dialled(Err(cause)) => {
+                    outlets.metrics.failure(cause.kind);
+                    supervisor.dial_failed(clock.now(), cause);
+                }
+                LinkEvent::Received => {
+                    supervisor.received(clock.now(), &received);
+                    received.clear();
+                }
+                LinkEvent::Ended(cause) => {
+                    link = Link::Down;
+                    outlets.metrics.failure(cause.kind);
+                    supervisor.closed(clock.now(), cause);
+                }
+            },
+        }
+    }
+}
+
+async fn act(action: Action, link: &mut Link, dialler: &impl Dial, outlets: &Outlets) {
+    match action {
+        Action::Dial => {
+            outlets.metrics.attempt();
+            *link = Link::dial(dialler);
+        }
+        Action::Send(bytes) => link.send(&bytes),
+        Action::Close(cause) => {
+            outlets.metrics.failure(cause.kind);
+            link.close().await;
+        }
+        Action::Event(event) => {
+            if let Body::Tick(tick) = &event.body {
+                let fresh = tick.venue_time_ms.filter(|_| !tick.snapshot);
+                outlets.metrics.tick(fresh.map(|at| seconds_between(at, tick.received_us)));
+            }
+            outlets.outbox.push(event);
+        }
+        Action::Health(health) => {
+            tell(&health);
+            outlets.metrics.health(&health);
+            outlets.health.send_replace(health);
+        }
+        Action::Catalogue(catalogue) => {
+            info!(instruments = catalogue.instruments.len(), version = catalogue.version, "catalogue known");
+            outlets.catalogue.send_replace(catalogue);
+        }
+        Action::Note(Note::Request(request)) => outlets.metrics.request(request),
+        Action::Note(Note::Paced(request)) => outlets.metrics.paced(request),
+        Action::Note(Note::Odd(kind)) => outlets.metrics.odd(kind),
+        Action::Recovered(after) => outlets.metrics.recovered(after),
+    }
+}
+
+/// One line for each change of the health, as loud as what it says.
+fn tell(health: &VenueHealth) {
+    let (link, auth, data) = (health.link.as_str(), health.auth.as_str(), health.data.as_str());
+    let (attempt, retry_in_ms) = (health.attempt, health.retry_in_ms);
+    let cause = health.cause.as_ref().map(ToString::to_string);
+    if health.auth == AuthState::Refused && health.link == LinkState::Down {
+        error!(link, auth, data, cause, attempt, retry_in_ms, "venue refused the credentials");
+    } else if health.data == DataState::Stale || (health.link == LinkState::Down && attempt > 0) {
+        warn!(link, auth, data, cause, attempt, retry_in_ms, "venue not well");
+    } else {
+        info!(link, auth, data, cause, attempt, "venue health");
+    }
+}
+
+/// From a venue's time stamp to our receive stamp; the venue's clock may be ahead, which counts as none.
+#[expect(clippy::cast_precision_loss, reason = "a delay of days still fits a double to the microsecond")]
+fn seconds_between(venue_time_ms: i64, received_us: i64) -> f64 {
+    received_us.saturating_sub(venue_time_ms.saturating_mul(1000)).max(0) as f64 / 1e6
+}

@@ -1,0 +1,140 @@
+use std::sync::Arc;
+
+use async_nats::{Client, HeaderMap, Message, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tickcast_bus::{
+    catalogue_subject, decode_lease, demand_subject, encode_catalogue, lease_subject, reconnect_subject,
+};
+use tickcast_model::{Catalogue, VenueId};
+use tickcast_service::trace;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, debug_span, info, warn};
+
+use crate::IngestError;
+use crate::drive::Order;
+use crate::metrics::IngestMetrics;
+
+/// Hears leases and questions from the bus and answers them.
+pub(crate) struct Intake {
+    bus: Client,
+    venue: VenueId,
+    epoch: u64,
+    leases: Subscriber,
+    catalogue_asks: Subscriber,
+    reconnect_asks: Subscriber,
+}
+
+impl Intake {
+    /// Subscribes. The subscriptions live through every reconnect of the bus.
+    ///
+    /// # Errors
+    /// [`IngestError::Subscribe`] where the bus client does not take a subscription.
+    pub(crate) async fn subscribe(bus: Client, venue: VenueId, epoch: u64) -> Result<Self, IngestError> {
+        let leases = bus.subscribe(lease_subject(&venue)).await?;
+        let catalogue_asks = bus.subscribe(catalogue_subject(&venue)).await?;
+        let reconnect_asks = bus.subscribe(reconnect_subject(&venue)).await?;
+        Ok(Self { bus, venue, epoch, leases, catalogue_asks, reconnect_asks })
+    }
+
+    /// Serves until the stop. Each time the bus connects it asks every lease holder to renew at once, so all demand is
+    /// known within one renewal of a start or an outage.
+    pub(crate) async fn serve(
+        mut self,
+        orders: mpsc::Sender<Order>,
+        catalogue: watch::Receiver<Arc<Catalogue>>,
+        mut connected: watch::Receiver<bool>,
+        metrics: IngestMetrics,
+        stop: CancellationToken,
+    ) {
+        let mut encoded: Option<(u64, Bytes)> = None;
+        // The state at the start is told like a change.
+        connected.mark_changed();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = connected.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let up = *connected.borrow_and_update();
+                    metrics.bus(up);
+                    if orders.send(Order::Bus(up)).await.is_err() {
+                        return;
+                    }
+                    if up {
+                        self.tell(demand_subject(&self.venue), Bytes::new()).await;
+                    }
+                }
+                Some(message) = self.leases.next() => {
+                    let span = debug_span!("lease", venue = %self.venue);
+                    trace::adopt(&span, |name| header(&message, name));
+                    let _entered = span.enter();
+                    match decode_lease(&message.payload) {
+                        Ok(lease) => {
+                            debug!(holder = lease.holder, symbols = lease.symbols.len(), ttl_ms = lease.ttl_ms, "lease");
+                            // A lease that finds no room is repeated by its holder's next renewal.
+                            if orders.try_send(Order::Lease(lease)).is_err() {
+                                metrics.intake_dropped();
+                            }
+                        }
+                        Err(error) => warn!(%error, "unusable lease"),
+                    }
+                }
+                Some(message) = self.catalogue_asks.next() => {
+                    let known = Arc::clone(&catalogue.borrow());
+                    if encoded.as_ref().is_none_or(|(version, _)| *version != known.version) {
+                        encoded = Some((known.version, self.encode(&known)));
+                    }
+                    if let (Some(reply), Some((_, payload))) = (message.reply, &encoded) {
+                        self.tell(reply.to_string(), payload.clone()).await;
+                    }
+                }
+                Some(message) = self.reconnect_asks.next() => {
+                    info!(venue = %self.venue, "reconnect requested");
+                    if orders.try_send(Order::Reconnect).is_err() {
+                        metrics.intake_dropped();
+                    }
+                    if let Some(reply) = message.reply {
+                        self.tell(reply.to_string(), Bytes::new()).await;
+                    }
+                }
+                else => return,
+            }
+        }
+    }
+
+    async fn tell(&self, subject: String, payload: Bytes) {
+        let mut headers = HeaderMap::new();
+        trace::inject(|name, value| headers.insert(name, value));
+        if let Err(error) = self.bus.publish_with_headers(subject, headers, payload).await {
+            warn!(%error, "answer not published");
+        }
+    }
+
+    /// The catalogue as one message: without descriptions where it would not fit the bus otherwise.
+    fn encode(&self, catalogue: &Catalogue) -> Bytes {
+        let limit = self.bus.server_info().max_payload;
+        let whole = encode_catalogue(&self.venue, self.epoch, catalogue);
+        if limit == 0 || whole.len() <= limit {
+            return whole.into();
+        }
+        let mut short = catalogue.clone();
+        for instrument in &mut short.instruments {
+            instrument.description.clear();
+        }
+        let short = encode_catalogue(&self.venue, self.epoch, &short);
+        warn!(
+            bytes = whole.len(),
+            short_bytes = short.len(),
+            limit,
+            "catalogue too large for the bus, sent without descriptions"
+        );
+        short.into()
+    }
+}
+
+fn header(message: &Message, name: &str) -> Option<String> {
+    message.headers.as_ref()?.get(name).map(ToString::to_string)
+}

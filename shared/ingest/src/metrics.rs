@@ -1,0 +1,215 @@
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tickcast_model::{AuthState, CauseKind, DataState, LinkState, VenueHealth};
+
+/// The metrics of an ingest (contract, section 5). Every family carries the venue, so several can share a dashboard.
+#[derive(Clone)]
+pub(crate) struct IngestMetrics {
+    venue: String,
+    attempts: Family<Venue, Counter>,
+    failures: Family<Failure, Counter>,
+    recovery_seconds: Histogram,
+    ticks_received: Counter,
+    events_published: Counter,
+    publish_failures: Counter,
+    outbox_events: Gauge,
+    outbox_dropped: Counter,
+    intake_dropped: Counter,
+    leases: Gauge,
+    demand_refused: Gauge,
+    wanted: Gauge,
+    requests: Family<Request, Counter>,
+    paced: Family<Request, Counter>,
+    odd: Family<Odd, Counter>,
+    axis: Family<Axis, Gauge>,
+    venue_latency_seconds: Histogram,
+    bus_connected: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Venue {
+    venue: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    venue: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    venue: String,
+    request: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Odd {
+    venue: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Axis {
+    venue: String,
+    axis: &'static str,
+    state: &'static str,
+}
+
+/// Upper bounds from half a millisecond to half a minute.
+const LATENCY_SECONDS: [f64; 13] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Upper bounds from a tenth of a second to a day.
+const RECOVERY_SECONDS: [f64; 10] = [0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 86_400.0];
+
+impl IngestMetrics {
+    pub(crate) fn register(registry: &mut Registry, venue: &str) -> Self {
+        let m = Self {
+            venue: venue.to_owned(),
+            attempts: Family::default(),
+            failures: Family::default(),
+            recovery_seconds: Histogram::new(RECOVERY_SECONDS),
+            ticks_received: Counter::default(),
+            events_published: Counter::default(),
+            publish_failures: Counter::default(),
+            outbox_events: Gauge::default(),
+            outbox_dropped: Counter::default(),
+            intake_dropped: Counter::default(),
+            leases: Gauge::default(),
+            demand_refused: Gauge::default(),
+            wanted: Gauge::default(),
+            requests: Family::default(),
+            paced: Family::default(),
+            odd: Family::default(),
+            axis: Family::default(),
+            venue_latency_seconds: Histogram::new(LATENCY_SECONDS),
+            bus_connected: Gauge::default(),
+        };
+        macro_rules! metric {
+            ($name:literal, $help:literal, $field:ident) => {
+                registry.register($name, $help, m.$field.clone());
+            };
+        }
+        metric!("upstream_connection_attempts", "Connections to the venue begun", attempts);
+        metric!(
+            "upstream_connection_failures",
+            "Connections to the venue that failed or ended, by cause",
+            failures
+        );
+        metric!("ticks_received", "Quotes read from the venue", ticks_received);
+        metric!("events_published", "Channel events handed to the bus", events_published);
+        metric!("publish_failures", "Messages the bus client did not take", publish_failures);
+        metric!("outbox_events", "Channel events waiting for the bus", outbox_events);
+        metric!(
+            "outbox_dropped",
+            "Channel events given up because the outbox was full or the bus away",
+            outbox_dropped
+        );
+        metric!("intake_dropped", "Leases passed over because the venue loop was behind", intake_dropped);
+        metric!("leases", "Demand leases running", leases);
+        metric!("demand_refused", "Leases and symbols refused by a limit since the start", demand_refused);
+        metric!("wanted_symbols", "Symbols wanted, lingering ones included", wanted);
+        metric!("upstream_requests", "Requests sent to the venue, by kind", requests);
+        metric!(
+            "upstream_requests_paced",
+            "Requests that had to wait for the venue's rate limit, by kind",
+            paced
+        );
+        metric!("upstream_oddities", "Unexpected things the venue did that were passed over, by kind", odd);
+        metric!("venue_health", "1 for the state an axis is in (link, auth, data), else 0", axis);
+        metric!("bus_connected", "1 while the bus is connected", bus_connected);
+        registry.register_with_unit(
+            "recovery",
+            "From a lost connection (or the start) to a login",
+            Unit::Seconds,
+            m.recovery_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "venue_to_ingest_latency",
+            "From the venue's time of a quote to its arrival, as far as the clocks agree",
+            Unit::Seconds,
+            m.venue_latency_seconds.clone(),
+        );
+        m
+    }
+
+    pub(crate) fn attempt(&self) {
+        self.attempts.get_or_create(&Venue { venue: self.venue.clone() }).inc();
+    }
+
+    pub(crate) fn failure(&self, cause: CauseKind) {
+        self.failures.get_or_create(&Failure { venue: self.venue.clone(), cause: cause.code() }).inc();
+    }
+
+    pub(crate) fn recovered(&self, after: Duration) {
+        self.recovery_seconds.observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn tick(&self, latency: Option<f64>) {
+        self.ticks_received.inc();
+        if let Some(latency) = latency {
+            self.venue_latency_seconds.observe(latency);
+        }
+    }
+
+    pub(crate) fn published(&self, events: u64) {
+        self.events_published.inc_by(events);
+    }
+
+    pub(crate) fn publish_failed(&self) {
+        self.publish_failures.inc();
+    }
+
+    pub(crate) fn intake_dropped(&self) {
+        self.intake_dropped.inc();
+    }
+
+    pub(crate) fn outbox(&self, waiting: usize, dropped: u64) {
+        self.outbox_events.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.outbox_dropped.inc_by(dropped);
+    }
+
+    pub(crate) fn demand(&self, leases: usize, refused: u64, wanted: usize) {
+        self.leases.set(i64::try_from(leases).unwrap_or(i64::MAX));
+        self.demand_refused.set(i64::try_from(refused).unwrap_or(i64::MAX));
+        self.wanted.set(i64::try_from(wanted).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn request(&self, request: &'static str) {
+        self.requests.get_or_create(&Request { venue: self.venue.clone(), request }).inc();
+    }
+
+    pub(crate) fn paced(&self, request: &'static str) {
+        self.paced.get_or_create(&Request { venue: self.venue.clone(), request }).inc();
+    }
+
+    pub(crate) fn odd(&self, kind: &'static str) {
+        self.odd.get_or_create(&Odd { venue: self.venue.clone(), kind }).inc();
+    }
+
+    pub(crate) fn bus(&self, connected: bool) {
+        self.bus_connected.set(connected.into());
+    }
+
+    pub(crate) fn health(&self, health: &VenueHealth) {
+        for state in LinkState::ALL {
+            self.axis("link", state.as_str(), state == health.link);
+        }
+        for state in AuthState::ALL {
+            self.axis("auth", state.as_str(), state == health.auth);
+        }
+        for state in DataState::ALL {
+            self.axis("data", state.as_str(), state == health.data);
+        }
+    }
+
+    fn axis(&self, axis: &'static str, state: &'static str, is: bool) {
+        self.axis.get_or_create(&Axis { venue: self.venue.clone(), axis, state }).set(is.into());
+    }
+}

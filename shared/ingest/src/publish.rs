@@ -1,0 +1,98 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_nats::{Client, HeaderMap, Subject};
+use tickcast_bus::{encode_channel_event, encode_health, health_subject, tick_subject};
+use tickcast_model::{Symbol, VenueHealth, VenueId};
+use tickcast_service::trace;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info_span, warn};
+
+use crate::metrics::IngestMetrics;
+use crate::outbox::Outbox;
+
+/// Events taken from the outbox at once; between two batches it looks whether the bus is still there.
+const BATCH: usize = 1_024;
+
+/// Empties the outbox onto the bus until the stop, and then sends what is left.
+///
+/// It never flushes per message: the client's writer does so when its queue is empty. While the bus is away nothing is
+/// handed over, for the client would keep it and deliver it stale; on return the newest of each channel goes out.
+pub(crate) async fn publish_events(
+    bus: Client,
+    venue: VenueId,
+    outbox: Arc<Outbox>,
+    mut connected: watch::Receiver<bool>,
+    metrics: IngestMetrics,
+    stop: CancellationToken,
+) {
+    // Bounded by the channels the ledger numbers.
+    let mut subjects: HashMap<Symbol, Subject> = HashMap::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        if !*connected.borrow_and_update() {
+            tokio::select! {
+                back = connected.wait_for(|up| *up) => if back.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+            outbox.conflate();
+        }
+        outbox.take(BATCH, &mut batch);
+        if batch.is_empty() {
+            tokio::select! {
+                biased;
+                () = outbox.filled() => continue,
+                changed = connected.changed() => if changed.is_err() { return } else { continue },
+                () = stop.cancelled() => return,
+            }
+        }
+        let mut published = 0;
+        for event in batch.drain(..) {
+            let subject = subjects
+                .entry(event.symbol.clone())
+                .or_insert_with(|| Subject::from(tick_subject(&venue, &event.symbol)));
+            match bus.publish(subject.clone(), encode_channel_event(&event).into()).await {
+                Ok(()) => published += 1,
+                Err(_) => metrics.publish_failed(),
+            }
+        }
+        metrics.published(published);
+    }
+}
+
+/// Says the venue's health on every change and beat, and at once when the bus is back, until the stop.
+pub(crate) async fn publish_health(
+    bus: Client,
+    mut health: watch::Receiver<VenueHealth>,
+    mut connected: watch::Receiver<bool>,
+    metrics: IngestMetrics,
+    stop: CancellationToken,
+) {
+    let subject = Subject::from(health_subject(&health.borrow().venue));
+    loop {
+        let stopping = tokio::select! {
+            changed = health.changed() => changed.is_err(),
+            changed = connected.changed() => changed.is_err(),
+            () = stop.cancelled() => true,
+        };
+        let said = health.borrow_and_update().clone();
+        if *connected.borrow_and_update() {
+            say(&bus, &subject, &said, &metrics).await;
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+async fn say(bus: &Client, subject: &Subject, health: &VenueHealth, metrics: &IngestMetrics) {
+    let span = info_span!("health", venue = %health.venue);
+    let mut headers = HeaderMap::new();
+    span.in_scope(|| trace::inject(|name, value| headers.insert(name, value)));
+    let payload = encode_health(health).into();
+    if let Err(error) = bus.publish_with_headers(subject.clone(), headers, payload).await {
+        metrics.publish_failed();
+        warn!(%error, "health not published");
+    }
+}

@@ -1,0 +1,100 @@
+use std::time::Duration;
+
+use tickcast_bus::BusSettings;
+use tickcast_model::VenueId;
+use tickcast_service::Reader;
+use tickcast_session::{DemandLimits, SupervisorSettings};
+
+/// Settings every ingest has, whatever its venue (contract, section 1).
+pub struct IngestSettings {
+    /// How to reach the bus.
+    pub bus: BusSettings,
+    stale_after: Duration,
+    silence_timeout: Duration,
+    connect_timeout: Duration,
+    backoff_min: Duration,
+    backoff_max: Duration,
+    auth_retry: Duration,
+    linger: Duration,
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// A session that was ready for so long is stable (cTrader facts 4, row 19).
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+
+/// Channels one ingest numbers at most.
+const CHANNELS_MAX: usize = 100_000;
+
+impl IngestSettings {
+    /// Reads them.
+    pub fn read(reader: &mut Reader) -> Self {
+        let settings = Self {
+            bus: BusSettings::read(|v| reader.optional(v.name, v.default, v.help)),
+            stale_after: reader.millis(
+                "STALE_AFTER_MS",
+                30_000,
+                100..=HOUR_MS,
+                "data counts as stale after this long without any, while something is wanted",
+            ),
+            silence_timeout: reader.millis(
+                "SILENCE_TIMEOUT_MS",
+                60_000,
+                100..=HOUR_MS,
+                "nothing at all from the venue for this long: the link is dead",
+            ),
+            connect_timeout: reader.millis(
+                "CONNECT_TIMEOUT_MS",
+                15_000,
+                100..=HOUR_MS,
+                "dial, TLS and login together",
+            ),
+            backoff_min: reader.millis(
+                "BACKOFF_MIN_MS",
+                500,
+                1..=HOUR_MS,
+                "ceiling of the first wait before a redial (full jitter)",
+            ),
+            backoff_max: reader.millis(
+                "BACKOFF_MAX_MS",
+                30_000,
+                1..=HOUR_MS,
+                "ceiling of any wait before a redial",
+            ),
+            auth_retry: reader.millis(
+                "AUTH_RETRY_MS",
+                180_000,
+                100..=24 * HOUR_MS,
+                "next try after refused credentials, at least half of this",
+            ),
+            linger: reader.millis(
+                "LINGER_MS",
+                5_000,
+                0..=HOUR_MS,
+                "a symbol nobody wants any more is kept this long",
+            ),
+        };
+        if settings.backoff_max < settings.backoff_min {
+            reader.problem("BACKOFF_MAX_MS", "is smaller than BACKOFF_MIN_MS");
+        }
+        settings
+    }
+
+    pub(crate) fn supervisor(&self, venue: VenueId, epoch: u64) -> SupervisorSettings {
+        SupervisorSettings {
+            venue,
+            epoch,
+            connect_timeout: self.connect_timeout,
+            silence_timeout: self.silence_timeout,
+            stale_after: self.stale_after,
+            backoff_min: self.backoff_min,
+            backoff_max: self.backoff_max,
+            auth_retry: self.auth_retry,
+            stable_after: STABLE_AFTER,
+            linger: self.linger,
+            demand: DemandLimits::default(),
+            channels_max: CHANNELS_MAX,
+            seed: fastrand::u64(..),
+        }
+    }
+}
