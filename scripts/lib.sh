@@ -79,3 +79,20 @@ http_status() {
     && IFS=' ' read -r -t 5 _ code _ <&3 && printf '%s' "$code") 2>/dev/null) || true
   printf '%s' "$status"
 }
+
+# venv NAME PACKAGE==VERSION...: sets VENV to a Python environment with these packages (from PyPI), made once.
+venv() {
+  local name=$1
+  shift
+  need python3 python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
+  VENV="$root/target/tools/$name"
+  local made="$VENV/made-with"
+  if [ "$(cat "$made" 2>/dev/null)" != "$*" ]; then
+    say "installing $* into target/tools/$name (PyPI)"
+    rm -rf "$VENV"
+    python3 -m venv "$VENV"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check "$@"
+    printf '%s' "$*" >"$made"
+  fi
+}

@@ -1,0 +1,146 @@
+"""Reads docker-compose.yml, the Dockerfile and .env.example, and checks what they name. Run by deploy/check."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import yaml
+
+DEPLOY = pathlib.Path(__file__).parent
+ROOT = DEPLOY.parent
+# Read by compose itself or by the script ./run, not by a program.
+NOT_SETTINGS = {"COMPOSE_PROFILES"}
+
+problems = []
+
+
+def need(condition, text):
+    if not condition:
+        problems.append(text)
+
+
+def settings_of(program):
+    """The variables in a program's --help."""
+    text = subprocess.run([BIN / program, "--help"], check=True, capture_output=True, text=True).stdout
+    names = re.findall(r"^ +([A-Z][A-Z0-9_]+) ", text, re.MULTILINE)
+    need(len(names) > 5, f"--help of {program} names hardly any variable")
+    return set(names)
+
+
+def check_dockerfile():
+    """Checks the Dockerfile; returns program by build target."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    stages, programs, packages = [], {}, []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            base, _, stage = re.fullmatch(r"(\S+)( AS (\S+))?", rest).groups()
+            need(base in stages or ":" in base, f"Dockerfile: {base} is neither a stage nor an image with a version")
+            stages.append(stage)
+        elif word == "COPY" and rest.startswith("--from="):
+            source = re.match(r"--from=(\S+) (\S+)", rest)
+            need(source[1] in stages, f"Dockerfile: no stage {source[1]}")
+            need(source[2].removeprefix("/out/") in packages, f"Dockerfile: {source[2]} is not built")
+        elif word == "COPY":
+            for path in rest.split()[:-1]:
+                need((ROOT / path).exists(), f"Dockerfile: {path} does not exist")
+                need(allowed(path), f"Dockerfile: {path} is kept out by Dockerfile.dockerignore")
+        elif word == "RUN" and "cargo build" in rest:
+            packages = re.findall(r"-p (\S+)", rest)
+            need("--locked" in rest and "--release" in rest, "Dockerfile: cargo build is not --locked --release")
+            for package in packages:
+                need(f"target/release/{package}" in rest, f"Dockerfile: {package} is not copied to /out")
+        elif word == "ENTRYPOINT":
+            programs[stages[-1]] = json.loads(rest)[0]
+        elif word == "ENV" and stages[-1] in programs_with_settings:
+            for name in re.findall(r"([A-Z_0-9]+)=", rest):
+                need(name in settings[stages[-1]], f"Dockerfile: {stages[-1]} knows no variable {name}")
+        elif word == "USER":
+            need(rest not in ("root", "0"), "Dockerfile: runs as root")
+    need("USER" in text, "Dockerfile: no USER")
+
+    metadata = json.loads(
+        subprocess.run(
+            ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"],
+            check=True, capture_output=True, cwd=ROOT,
+        ).stdout
+    )
+    binaries = {
+        target["name"]
+        for package in metadata["packages"] if package["name"] in packages
+        for target in package["targets"] if "bin" in target["kind"]
+    }
+    need(binaries >= set(packages), f"Dockerfile: no program comes out of {set(packages) - binaries}")
+    for stage, program in programs.items():
+        need(program in binaries, f"Dockerfile: {stage} starts {program}, which is not built")
+    return programs
+
+
+def allowed(path):
+    """Whether Dockerfile.dockerignore (everything is out, `!` lets in) lets a path in."""
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    return any(path == line[1:] or path.startswith(line[1:] + "/") for line in lines if line.startswith("!"))
+
+
+def check_compose(programs):
+    compose = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
+    services, volumes = compose["services"], compose["volumes"]
+    used, profiles = set(), set()
+    for name, service in services.items():
+        profiles.update(service.get("profiles", []))
+        need("image" in service, f"{name}: no image name")
+        target = (service.get("build") or {}).get("target")
+        if target is None:
+            need(re.search(r":\d", service["image"]), f"{name}: the image has no version")
+            need("healthcheck" in service, f"{name}: no health check")
+        else:
+            need(target in programs, f"{name}: the Dockerfile has no target {target}")
+            need((DEPLOY / service["build"]["context"]).resolve() == ROOT.resolve(), f"{name}: the context is not the root")
+            for variable, value in (service.get("environment") or {}).items():
+                need(variable in settings[target], f"{name}: {target} knows no variable {variable}")
+                need(isinstance(value, str), f"{name}: {variable} must be quoted")
+        for other, how in (service.get("depends_on") or {}).items():
+            need(other in services, f"{name}: depends on {other}, which is none")
+            need(how == {"condition": "service_healthy"}, f"{name}: does not wait until {other} is healthy")
+            their = set(services.get(other, {}).get("profiles", []))
+            need(their <= set(service.get("profiles", [])), f"{name}: depends on {other} of another profile")
+        network = service.get("network_mode", "")
+        if network.startswith("service:"):
+            need(network.removeprefix("service:") in services, f"{name}: no service for {network}")
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                need((DEPLOY / source).is_file(), f"{name}: {source} does not exist")
+            else:
+                need(source in volumes, f"{name}: volume {source} is not declared")
+                used.add(source)
+        for address in re.findall(r"//([a-z-]+):\d+", json.dumps(service.get("environment") or {})):
+            need(address in services, f"{name}: speaks to {address}, which is none")
+    need(used == set(volumes), f"volumes nobody uses: {set(volumes) - used}")
+    need(services["ws-gateway"]["deploy"]["replicas"] >= 2, "ws-gateway: fewer than two replicas")
+    chosen = dict(line.split("=") for line in (DEPLOY / ".env").read_text().splitlines() if line[:1].isalpha())
+    need(chosen["COMPOSE_PROFILES"] in profiles, "deploy/.env: no such profile")
+
+    backend = re.search(r"server-template \S+ (\d+) ([a-z-]+):(\d+)", (DEPLOY / "haproxy.cfg").read_text())
+    need(backend[2] in services, f"haproxy.cfg: no service {backend[2]}")
+    need(int(backend[1]) >= services["ws-gateway"]["deploy"]["replicas"], "haproxy.cfg: fewer slots than replicas")
+
+
+def check_env_example():
+    known = set().union(*settings.values()) | NOT_SETTINGS
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        name = re.match(r"#? ?([A-Z][A-Z0-9_]*)=", line)
+        if name:
+            need(name[1] in known, f".env.example: nobody knows {name[1]}")
+
+
+BIN = pathlib.Path(sys.argv[1]).resolve()
+programs_with_settings = ["ingest-ctrader", "ws-gateway", "sim-ctrader"]
+settings = {program: settings_of(program) for program in programs_with_settings}
+check_compose(check_dockerfile())
+check_env_example()
+print("\n".join(problems), end="\n" if problems else "")
+sys.exit(1 if problems else 0)
