@@ -1,0 +1,88 @@
+//! The bus goes away and comes back; the venue's link has nothing to do with it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
+
+use serde_json::Value;
+use sim_e2e::{Setup, Spine, eventually, fetch, tick_numbers};
+
+async fn not_ready_because_of_the_bus(name: &str, admin: std::net::SocketAddr) {
+    eventually(&format!("{name} to say that the bus is away"), async || {
+        match fetch(admin, "GET", "/readyz").await? {
+            (503, body) if body.contains("bus") => Ok(()),
+            (status, body) => Err(format!("{status} {body}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_venue_link_outlives_the_bus_and_clients_hear_what_they_missed() {
+    let mut spine = Spine::start(Setup { gateways: 2, ..Setup::default() }).await;
+    let mut clients = Vec::new();
+    for gateway in &spine.gateways {
+        let mut client = gateway.client().await;
+        client.subscribe(&["EURUSD", "GBPUSD"]).await;
+        client.tick("GBPUSD").await;
+        clients.push(client);
+    }
+    spine.nats.kill_9();
+
+    for gateway in &spine.gateways {
+        not_ready_because_of_the_bus("the gateway", gateway.admin).await;
+    }
+    not_ready_because_of_the_bus("the ingest", spine.ingest.admin).await;
+    let mut before = Vec::new();
+    for client in &mut clients {
+        let status = client
+            .expect("the venue to be out of reach", |message| {
+                message["type"] == "status" && message["status"] != "connected"
+            })
+            .await;
+        assert!(!status["health"]["cause"].as_str().unwrap_or_default().is_empty(), "no cause in {status}");
+        let ticks = client.seen_since(0);
+        let tick = ticks.iter().rfind(|message| message["type"] == "tick" && message["symbol"] == "EURUSD");
+        before.push(tick.cloned().unwrap());
+    }
+    // The venue goes on ticking to the ingest meanwhile, or there would be nothing to miss.
+    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+
+    spine.nats.start_again();
+    for (client, before) in clients.iter_mut().zip(&before) {
+        client.status("connected").await;
+        let tick = client.tick("EURUSD").await;
+        assert_eq!(tick_numbers(&tick).0, tick_numbers(before).0);
+        assert!(tick_numbers(&tick).1 > tick_numbers(before).1);
+        for _ in 0..10 {
+            client.tick("GBPUSD").await;
+            client.tick("EURUSD").await;
+        }
+        let findings = client.findings();
+        assert!(findings.gaps >= 1 && findings.missed >= 1, "{findings:?}\n{}", client.transcript());
+        client.assert_unbroken();
+        let gap = client.seen_since(0).into_iter().find(|message| message["type"] == "gap").unwrap();
+        let number = |name: &str| gap.get(name).and_then(Value::as_u64).unwrap();
+        assert_eq!(number("missed"), number("to") - number("from") + 1, "{gap}");
+    }
+    for gateway in &spine.gateways {
+        gateway.ready().await;
+    }
+    spine.ingest.ready().await;
+    assert_eq!(spine.sim.opened().await, 1, "the venue's link was dropped");
+    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+}
+
+#[tokio::test]
+async fn everything_comes_up_when_the_bus_comes_last() {
+    let mut spine = Spine::start(Setup::default()).await;
+    spine.nats.kill_9();
+    spine.ingest.process.kill_9();
+    spine.restart_ingest().await;
+    not_ready_because_of_the_bus("the ingest", spine.ingest.admin).await;
+    let mut client = spine.client().await;
+    // Wanted while nothing can be known: accepted, and served as soon as it can be.
+    client.subscribe(&["EURUSD"]).await;
+    spine.nats.start_again();
+    client.tick("EURUSD").await;
+    spine.ingest.ready().await;
+    spine.sim.holds(&["EURUSD"]).await;
+}
