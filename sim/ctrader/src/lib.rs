@@ -21,6 +21,7 @@ mod message;
 mod outcome;
 mod quotes;
 mod reference;
+mod shell;
 mod venue;
 
 /// The venue's messages as generated from `proto/ctrader`.
@@ -38,6 +39,7 @@ pub use frame::{FrameDecoder, FrameError, put_frame};
 pub use market::Quote;
 pub use message::{PAYLOADS, Payload};
 pub use outcome::{Counters, Ending, Output, Reason};
+pub use shell::{ServerSettings, ShellError, serve};
 pub use venue::{ConnectionId, RateAnswer, Venue, VenueSettings};
 
 /// Prices travel as integers: price x this, whatever the digits of the symbol (facts 3.6).

@@ -1,0 +1,140 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tickcast_service::Reader;
+
+use crate::{RateAnswer, SYMBOLS_MAX, VenueSettings};
+
+/// How to run the simulator as a process.
+pub struct ServerSettings {
+    /// Where clients connect; port 0 means any free one.
+    pub addr: SocketAddr,
+    /// Where the certificate is written, for clients to trust.
+    pub ca_file: Option<PathBuf>,
+    /// Names in the certificate besides `localhost` and `127.0.0.1`.
+    pub hosts: Vec<String>,
+    /// The venue itself.
+    pub venue: VenueSettings,
+}
+
+impl ServerSettings {
+    /// Reads the settings of the process; problems stay with the reader.
+    pub fn read(reader: &mut Reader) -> Self {
+        let usual = VenueSettings::default();
+        let addr = reader.address(
+            "SIM_ADDR",
+            "127.0.0.1:5035",
+            "listener of the venue (TLS); port 0 = any free one, logged",
+        );
+        let ca_file = reader.path(
+            "SIM_CA_FILE",
+            "the certificate made at start is written here as PEM, before the venue listens",
+        );
+        let hosts = reader.text(
+            "SIM_HOSTS",
+            "",
+            "names in the certificate besides localhost and 127.0.0.1, comma-separated",
+        );
+        let hosts =
+            hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
+        let secret = |value: Option<SecretString>, usual: String| {
+            value.map_or(usual, |value| value.expose_secret().to_owned())
+        };
+        let venue = VenueSettings {
+            seed: reader.number(
+                "SIM_SEED",
+                usual.seed,
+                0..=u64::MAX,
+                "",
+                "the same seed gives the same prices",
+            ),
+            symbols: reader.number("SIM_SYMBOLS", usual.symbols, 1..=SYMBOLS_MAX, "", "number of symbols"),
+            ticks_per_s: reader.number(
+                "SIM_TICKS_PER_S",
+                usual.ticks_per_s,
+                1..=1_000,
+                "",
+                "mean number of quotes per second of each subscribed symbol",
+            ),
+            client_id: reader.text("SIM_CLIENT_ID", "sim-app", "application id let in"),
+            client_secret: secret(
+                reader.optional_secret("SIM_CLIENT_SECRET", "its secret; unset = sim-secret"),
+                usual.client_secret,
+            ),
+            access_token: secret(
+                reader.optional_secret("SIM_ACCESS_TOKEN", "access token of the account; unset = sim-token"),
+                usual.access_token,
+            ),
+            refresh_token: secret(
+                reader.optional_secret(
+                    "SIM_REFRESH_TOKEN",
+                    "refresh token of the account; unset = sim-refresh",
+                ),
+                usual.refresh_token,
+            ),
+            account_id: reader.number(
+                "SIM_ACCOUNT_ID",
+                usual.account_id,
+                1..=i64::MAX,
+                "",
+                "the one account",
+            ),
+            heartbeat_after: reader.millis(
+                "SIM_HEARTBEAT_MS",
+                25_000,
+                100..=3_600_000,
+                "own silence after which a heartbeat is sent; up to a fifth more by chance",
+            ),
+            inactivity_cutoff: reader.millis(
+                "SIM_INACTIVITY_MS",
+                30_000,
+                100..=3_600_000,
+                "silence after which a client is disconnected",
+            ),
+            rate_answer: match reader.choice(
+                "SIM_RATE_ANSWER",
+                &["blocked", "frequency"],
+                "blocked",
+                "answer to too many requests: BLOCKED_PAYLOAD_TYPE or REQUEST_FREQUENCY_EXCEEDED",
+            ) {
+                "frequency" => RateAnswer::FrequencyExceeded,
+                _ => RateAnswer::Blocked,
+            },
+            ..VenueSettings::default()
+        };
+        Self { addr, ca_file, hosts, venue }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_set_gives_the_usual_venue() {
+        let mut reader = Reader::from_pairs([("", ""); 0]);
+        let settings = ServerSettings::read(&mut reader);
+        assert!(reader.problems().is_empty());
+        assert_eq!(settings.addr.to_string(), "127.0.0.1:5035");
+        assert_eq!(settings.venue.client_secret, "sim-secret");
+        assert_eq!((settings.venue.symbols, settings.venue.ticks_per_s), (200, 20));
+        assert_eq!((settings.ca_file, settings.hosts), (None, Vec::<String>::new()));
+    }
+
+    #[test]
+    fn every_unusable_setting_is_named() {
+        let mut reader = Reader::from_pairs([
+            ("SIM_SYMBOLS", "0"),
+            ("SIM_ADDR", "nowhere"),
+            ("SIM_RATE_ANSWER", "maybe"),
+            ("SIM_HOSTS", "sim, venue.test"),
+        ]);
+        let settings = ServerSettings::read(&mut reader);
+        assert_eq!(settings.hosts, ["sim", "venue.test"]);
+        let problems = reader.problems().join("\n");
+        for name in ["SIM_SYMBOLS", "SIM_ADDR", "SIM_RATE_ANSWER"] {
+            assert!(problems.contains(name), "{problems}");
+        }
+    }
+}
