@@ -107,9 +107,6 @@ def check_compose(programs):
             need(how == {"condition": "service_healthy"}, f"{name}: does not wait until {other} is healthy")
             their = set(services.get(other, {}).get("profiles", []))
             need(their <= set(service.get("profiles", [])), f"{name}: depends on {other} of another profile")
-        network = service.get("network_mode", "")
-        if network.startswith("service:"):
-            need(network.removeprefix("service:") in services, f"{name}: no service for {network}")
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("."):
@@ -117,6 +114,10 @@ def check_compose(programs):
             else:
                 need(source in volumes, f"{name}: volume {source} is not declared")
                 used.add(source)
+        host = (service.get("environment") or {}).get("CTRADER_HOST")
+        if host is not None:
+            need(host in services, f"{name}: no service {host}")
+            need(host == services[host]["environment"].get("SIM_HOSTS"), f"{name}: no certificate for {host}")
         for address in re.findall(r"//([a-z-]+):\d+", json.dumps(service.get("environment") or {})):
             need(address in services, f"{name}: speaks to {address}, which is none")
     need(used == set(volumes), f"volumes nobody uses: {set(volumes) - used}")

@@ -67,7 +67,7 @@ impl Reader {
 
     /// A text with a default.
     pub fn text(&mut self, name: &'static str, default: &'static str, help: &'static str) -> String {
-        self.declare(name, default, help);
+        self.declare(name, if default.is_empty() { "unset" } else { default }, help);
         self.value(name).unwrap_or(default).to_owned()
     }
 
