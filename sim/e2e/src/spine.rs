@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::http::{fetch, fetch_json};
@@ -18,9 +18,9 @@ pub const SECRETS: [(&str, &str); 2] =
 type Variables = &'static [(&'static str, &'static str)];
 
 /// What a test wants to be different; everything else is as [`Spine`] says.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Setup {
-    /// How many gateways; 0 is taken as one.
+    /// How many gateways; one by default.
     pub gateways: usize,
     /// Settings of the simulator.
     pub sim: Variables,
@@ -30,6 +30,12 @@ pub struct Setup {
     pub gateway: Variables,
     /// Settings of all services.
     pub all: Variables,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { gateways: 1, sim: &[], ingest: &[], gateway: &[], all: &[] }
+    }
 }
 
 /// The whole system: bus, venue, ingest and gateways, with times short enough for tests.
@@ -49,21 +55,22 @@ pub struct Spine {
 }
 
 impl Spine {
-    /// Starts everything and waits until the venue's link is up and every gateway is ready.
+    /// Starts everything and waits until all say they are ready and every gateway knows what the venue offers.
     pub async fn start(setup: Setup) -> Self {
         let place = Place::new();
         let nats = Nats::start(place.path()).await;
         let sim = Sim::start(&place, &setup).await;
         let ingest = Ingest::start(&place, &setup, &nats, &sim).await;
         let mut gateways = Vec::new();
-        for index in 0..setup.gateways.max(1) {
+        for index in 0..setup.gateways {
             gateways.push(Gateway::start(&place, &setup, &nats, index).await);
         }
         let spine = Self { gateways, ingest, sim, nats, setup, place };
+        spine.ingest.ready().await;
         for gateway in &spine.gateways {
             gateway.ready().await;
+            gateway.knows_the_venue().await;
         }
-        spine.ingest.ready().await;
         spine
     }
 
@@ -144,7 +151,9 @@ impl Sim {
     /// Connections ever opened.
     pub async fn opened(&self) -> u64 {
         let status = self.status().await;
-        status["venue"]["opened"].as_u64().unwrap_or_else(|| panic!("no count of connections in {status}"))
+        status["venue"]["connections_opened"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no count of connections in {status}"))
     }
 
     /// Waits until there is one connection and it has subscribed exactly these symbols.
@@ -228,6 +237,17 @@ impl Gateway {
     /// Waits until it says it is ready.
     pub async fn ready(&self) {
         ready(self.admin, "ws-gateway").await;
+    }
+
+    /// Waits until the venue is connected and its symbols are known here.
+    async fn knows_the_venue(&self) {
+        let mut client = self.client().await;
+        client.send(json!({"type": "connect"})).await;
+        client
+            .expect("the venue connected, with its symbols", |message| {
+                message["status"] == "connected" && message["availableSymbols"].is_array()
+            })
+            .await;
     }
 
     /// A client of its own.

@@ -18,7 +18,8 @@ const RENEWAL: Duration = Duration::from_secs(5);
 const EPOCH_MS: i64 = 1_795_132_800_000;
 
 /// One ingest, one venue, the network between them and the people who want something, all in virtual time.
-pub struct World {
+pub(crate) struct World {
+    seed: u64,
     rng: fastrand::Rng,
     elapsed: Duration,
     supervisor: Supervisor<CtraderSession>,
@@ -31,11 +32,11 @@ pub struct World {
     states: BTreeMap<Symbol, SymbolState>,
     health: Option<VenueHealth>,
     talkative: bool,
-    pub history: Vec<String>,
-    pub dials: u64,
-    pub faults: u64,
-    pub recoveries: u64,
-    pub ticks: u64,
+    pub(crate) history: Vec<String>,
+    pub(crate) dials: u64,
+    pub(crate) faults: u64,
+    pub(crate) recoveries: u64,
+    pub(crate) ticks: u64,
 }
 
 enum Socket {
@@ -66,7 +67,7 @@ struct Holder {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let venue = Venue::new(VenueSettings {
             seed,
@@ -99,8 +100,10 @@ impl World {
         };
         let start = Now { elapsed: Duration::from_secs(1), unix_us: EPOCH_MS * 1000 };
         let supervisor = Supervisor::new(settings, start, move || CtraderSession::new(session.clone()));
-        let holders = (0..HOLDERS).map(|_| Holder { generation: 0, symbols: BTreeSet::new(), alive: true }).collect();
+        let holders =
+            (0..HOLDERS).map(|_| Holder { generation: 0, symbols: BTreeSet::new(), alive: true }).collect();
         Self {
+            seed,
             rng,
             elapsed: start.elapsed,
             supervisor,
@@ -122,7 +125,7 @@ impl World {
     }
 
     /// A few minutes in which faults come and go and demand changes.
-    pub fn live_with_faults(&mut self) {
+    pub(crate) fn live_with_faults(&mut self) {
         let faults = [
             Fault::Cut,
             Fault::CutInsideFrame,
@@ -171,7 +174,7 @@ impl World {
     }
 
     /// Ends every fault, keeps the demand as it is, and gives all timers the time to act.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         for fault in [Fault::Stall, Fault::Mute, Fault::HangTls, Fault::Refuse, Fault::RejectCredentials] {
             self.venue.fault(venue_now(self.elapsed), fault, false);
         }
@@ -183,13 +186,13 @@ impl World {
         self.run_for(Duration::from_secs(60));
     }
 
-    pub fn demand_nothing(&mut self) {
+    pub(crate) fn demand_nothing(&mut self) {
         for holder in &mut self.holders {
             holder.symbols.clear();
         }
     }
 
-    pub fn run_for(&mut self, spell: Duration) {
+    pub(crate) fn run_for(&mut self, spell: Duration) {
         let until = self.elapsed + spell;
         let mut idle_steps = 0;
         self.settle();
@@ -206,7 +209,7 @@ impl World {
     }
 
     /// What is wanted and exists is subscribed on both sides, ticks, and shows the venue's own prices.
-    pub fn assert_everything_wanted_is_held_and_true(&mut self) {
+    pub(crate) fn assert_everything_wanted_is_held_and_true(&mut self) {
         let wanted: BTreeSet<Symbol> = self.supervisor.wanted().iter().cloned().collect();
         let unknown = symbol(SYMBOLS, &self.venue);
         let known: BTreeSet<Symbol> = wanted.iter().filter(|symbol| **symbol != unknown).cloned().collect();
@@ -215,7 +218,9 @@ impl World {
         let session = self.supervisor.session().expect("a session");
         assert_eq!(session.held(), known, "held is what is wanted");
         let listings = self.venue.catalogue().listings();
-        let name = |id: &i64| listings.iter().find(|listing| listing.id == *id).map(|listing| listing.name.to_string());
+        let name = |id: &i64| {
+            listings.iter().find(|listing| listing.id == *id).map(|listing| listing.name.to_string())
+        };
         let at_venue: BTreeSet<String> = self.venue.subscribed(wire.id).iter().filter_map(name).collect();
         assert_eq!(at_venue, known.iter().map(ToString::to_string).collect(), "the venue agrees");
         for symbol in &known {
@@ -236,13 +241,13 @@ impl World {
         assert_eq!(blocked, None, "the venue's request limit was never broken");
     }
 
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.supervisor.stop(self.now());
         self.settle();
         assert!(self.supervisor.deadline().is_none());
         assert!(matches!(self.socket, Socket::None));
         assert_eq!(self.venue.connections().count(), 0);
-        let said = self.health.expect("health").cause.expect("a cause");
+        let said = self.health.as_ref().and_then(|health| health.cause.as_ref()).expect("a cause");
         assert_eq!(said.kind, CauseKind::Stopping);
     }
 
@@ -301,8 +306,12 @@ impl World {
                 }
                 Outcome::Connected => {
                     let id = self.venue.open(venue_now(self.elapsed));
-                    self.socket =
-                        Socket::Up(Wire { id, to_venue: VecDeque::new(), to_ingest: VecDeque::new(), ends: None });
+                    self.socket = Socket::Up(Wire {
+                        id,
+                        to_venue: VecDeque::new(),
+                        to_ingest: VecDeque::new(),
+                        ends: None,
+                    });
                     self.supervisor.dialled(now);
                 }
             },
@@ -318,7 +327,11 @@ impl World {
                         break;
                     }
                 }
-                let ended = wire.to_ingest.is_empty().then(|| wire.ends.take_if(|(at, _)| *at <= now.elapsed)).flatten();
+                let ended = wire
+                    .to_ingest
+                    .is_empty()
+                    .then(|| wire.ends.take_if(|(at, _)| *at <= now.elapsed))
+                    .flatten();
                 if !read.is_empty() {
                     self.supervisor.received(now, &read);
                 }
@@ -391,14 +404,19 @@ impl World {
         let seq = self.seqs.entry(event.symbol.clone()).or_default();
         match event.body {
             Body::Tick(tick) => {
-                let repeated = tick.snapshot && event.position.seq == *seq && self.last.contains_key(&event.symbol);
+                let repeated =
+                    tick.snapshot && event.position.seq == *seq && self.last.contains_key(&event.symbol);
                 if !repeated {
                     assert_eq!(event.position.seq, *seq + 1, "{} counts by one", event.symbol);
                     *seq += 1;
                     self.ticks += 1;
                     assert!(matches!(self.socket, Socket::Up(_)), "a tick without a connection");
                     let health = self.supervisor.health(self.now());
-                    assert_eq!((health.link, health.auth), (LinkState::Up, AuthState::Ok), "a tick before ready");
+                    assert_eq!(
+                        (health.link, health.auth),
+                        (LinkState::Up, AuthState::Ok),
+                        "a tick before ready"
+                    );
                 }
                 assert!(tick.bid.is_some() && tick.ask.is_some());
                 self.last.insert(event.symbol, tick);
@@ -468,6 +486,14 @@ impl World {
                 self.supervisor.lease(self.now(), lease);
                 self.settle();
             }
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("SIMULATION_SEED={} replays this life and prints it", self.seed);
         }
     }
 }
