@@ -560,3 +560,6 @@ fn refused_state(code: &str, reason: &str) -> StateChange {
         until_ms: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

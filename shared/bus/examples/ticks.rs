@@ -36,8 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut asked = bus.subscribe(tickcast_bus::demand_subject(&venue)).await?;
 
     let mut lease = Lease {
-        holder: format!("example-{}", std::process::id()), // one name per process run
-        generation: 1,                                     // grows with each change of `symbols`
+        holder: format!("example-{:08x}", fastrand::u32(..)), // new in each run
+        generation: 1,                                        // grows with each change of `symbols`
         ttl_ms: u64::try_from(TTL.as_millis())?,
         symbols,
         repeat_last: false,

@@ -13,9 +13,11 @@ use crate::{Dial, Transport};
 /// The one connection of a venue, or its absence.
 pub(crate) enum Link {
     Down,
-    Dialling(Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, Cause>> + Send>>),
+    Dialling(Dialling),
     Up(Wire),
 }
+
+type Dialling = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, Cause>> + Send>>;
 
 pub(crate) struct Wire {
     reading: ReadHalf<Box<dyn Transport>>,

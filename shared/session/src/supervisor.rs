@@ -204,7 +204,7 @@ impl<S: Session> Supervisor<S> {
                 self.actions.push_back(Action::Dial);
             }
             Phase::Dialling { give_up_at } if *give_up_at <= at => {
-                self.give_up_connecting(now, "no connection")
+                self.give_up_connecting(now, "no connection");
             }
             Phase::Up(up) if up.last_heard + self.settings.silence_timeout <= at => {
                 let silence = self.settings.silence_timeout.as_millis();
