@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tickcast_model::{AuthState, Body, Catalogue, DataState, Lease, LinkState, VenueHealth};
+use tickcast_model::{AuthState, Body, Catalogue, CauseKind, DataState, Lease, LinkState, VenueHealth};
 use tickcast_session::{Action, Note, Session, Supervisor};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +98,9 @@ async fn act(action: Action, link: &mut Link, dialler: &impl Dial, outlets: &Out
         }
         Action::Send(bytes) => link.send(&bytes),
         Action::Close(cause) => {
-            outlets.metrics.failure(cause.kind);
+            if cause.kind != CauseKind::Stopping {
+                outlets.metrics.failure(cause.kind);
+            }
             link.close().await;
         }
         Action::Event(event) => {
@@ -109,7 +111,14 @@ async fn act(action: Action, link: &mut Link, dialler: &impl Dial, outlets: &Out
             outlets.outbox.push(event);
         }
         Action::Health(health) => {
-            tell(&health);
+            let worth_a_line = {
+                let before = outlets.health.borrow();
+                (before.link, before.auth, before.data, &before.cause, before.attempt)
+                    != (health.link, health.auth, health.data, &health.cause, health.attempt)
+            };
+            if worth_a_line {
+                tell(&health);
+            }
             outlets.metrics.health(&health);
             outlets.health.send_replace(health);
         }
@@ -131,6 +140,8 @@ fn tell(health: &VenueHealth) {
     let cause = health.cause.as_ref().map(ToString::to_string);
     if health.auth == AuthState::Refused && health.link == LinkState::Down {
         error!(link, auth, data, cause, attempt, retry_in_ms, "venue refused the credentials");
+    } else if health.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Stopping) {
+        info!(link, auth, data, cause, "venue connection closed");
     } else if health.data == DataState::Stale || (health.link == LinkState::Down && attempt > 0) {
         warn!(link, auth, data, cause, attempt, retry_in_ms, "venue not well");
     } else {

@@ -304,11 +304,12 @@ impl<S: Session> Supervisor<S> {
 
     /// Ends the connection for good.
     pub fn stop(&mut self, now: Now) {
+        let cause = Cause::new(CauseKind::Stopping, "");
         if matches!(self.phase, Phase::Dialling { .. } | Phase::Up(_)) {
-            self.close(now, Cause::new(CauseKind::Stopping, ""));
+            self.actions.push_back(Action::Close(cause.clone()));
         }
-        self.link_cause = Some(Cause::new(CauseKind::Stopping, ""));
         self.phase = Phase::Stopped;
+        self.go_down(now, cause, AuthState::None);
         self.settle(now);
     }
 
@@ -506,9 +507,14 @@ impl<S: Session> Supervisor<S> {
             self.backoff.fail(&mut self.rng)
         };
         self.phase = Phase::Waiting { until: now.elapsed + wait };
+        self.go_down(now, cause, if refused { AuthState::Refused } else { AuthState::None });
+    }
+
+    /// Says that there is no connection: on the axes, and for each symbol that could tick.
+    fn go_down(&mut self, now: Now, cause: Cause, auth: AuthState) {
         self.link_cause = Some(cause);
         self.set_link(now, LinkState::Down);
-        self.set_auth(now, if refused { AuthState::Refused } else { AuthState::None });
+        self.set_auth(now, auth);
         let pending = self.pending();
         for symbol in Arc::clone(self.demand.wanted()).iter() {
             if self.ledger.state_of(symbol) != Some(SymbolState::Refused) {

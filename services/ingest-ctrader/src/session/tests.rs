@@ -111,9 +111,8 @@ impl Played {
             if let Some(body) = self.reader.next_frame().unwrap() {
                 return Some(wire::ProtoMessage::decode(body).unwrap());
             }
-            match self.session.poll()? {
-                SessionOutput::Send(bytes) => self.reader.push(&bytes),
-                _ => {}
+            if let SessionOutput::Send(bytes) = self.session.poll()? {
+                self.reader.push(&bytes);
             }
         }
     }
