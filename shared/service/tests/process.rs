@@ -80,7 +80,7 @@ async fn run(settings: Settings, context: Context) -> Result<(), Box<dyn std::er
     );
     context.admin.add(routes);
     context.ready.declare("probe");
-    tracing::info!("running");
+    tracing::info!(max_level = %tracing::level_filters::LevelFilter::current(), "running");
     match settings.part {
         "fail" => return Err("the disk is full".into()),
         "hang" => std::future::pending().await,
@@ -145,7 +145,8 @@ fn unknown_arguments_are_refused() {
 fn pages_are_served() {
     let mut service = Service::start("wait", &[], &[]);
     let admin = service.admin();
-    service.line("running");
+    // What is below the wanted level must cost one comparison, with and without an exporter.
+    assert_eq!(service.line("running")["max_level"], "info");
 
     let (head, body) = fetch(admin, "GET", "/healthz");
     assert!(head.starts_with("HTTP/1.1 200 ") && body == "ok\n", "{head}{body}");
@@ -233,6 +234,7 @@ fn spans_are_exported() {
     let environment =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_EXPORTER_OTLP_HEADERS", "key=abc")];
     let mut service = Service::start("span", &environment, &[]);
+    assert_eq!(service.line("running")["max_level"], "info");
     let header = service.line("header");
     assert_eq!(header["name"], "traceparent");
     assert!(
