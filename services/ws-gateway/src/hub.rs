@@ -73,7 +73,7 @@ impl Seat {
     }
 
     /// What comes next; `None` where the reader has everything.
-    pub fn next(&mut self) -> Option<Step> {
+    pub fn fetch(&mut self) -> Option<Step> {
         lock(&self.channel.feed).next(&mut self.reading)
     }
 }
@@ -143,9 +143,9 @@ impl Hub {
         // Under both locks: what is published from here on finds the reader, what was published before is known to it.
         let reading = lock(&channel.feed).join(away);
         let is_first = readers.is_empty();
-        let number = readers.insert((reader.clone(), slot));
+        let number = readers.insert((reader, slot));
+        readers[number].0.mark(slot);
         drop(readers);
-        reader.mark(slot);
         if is_first {
             (self.interest_changed)();
         }
@@ -269,7 +269,7 @@ mod tests {
     impl Counted {
         fn read(&mut self, items: usize) {
             for _ in 0..items {
-                match self.seat.next() {
+                match self.seat.fetch() {
                     Some(Step::Snapshot(frame)) if frame.position.seq == self.joined => {
                         assert_eq!((self.delivered, self.missed), (0, 0), "the snapshot comes first");
                     }

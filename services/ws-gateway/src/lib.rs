@@ -1,10 +1,243 @@
 //! Serves browsers: live ticks and venue health over WebSocket.
+//!
+//! Floor 3: knows the bus and the browser protocol, and no venue. What a client gets is decided in pure code (`ring`,
+//! `feed`, `hub`, `session`, `health`, `catalogue`, `demand`, `protocol`); `client` is the only place that knows how bytes
+//! reach a browser, `interest` and `watch` the only ones that listen to the bus.
+//!
+//! A tick: bus → `interest` (decoded, then encoded once by `feed`) → `hub` marks its readers → `mailbox` → `client`.
+//! A subscribe: `client` → `session` → `hub` → `interest` compares readers with bus subscriptions and leases.
 
+/// HTTP: routes and answers.
+pub mod api;
+/// What is said to every client.
+pub mod bulletin;
+/// A venue's instruments, and look-ups in them.
 pub mod catalogue;
+/// One browser: the task that owns its socket.
+pub mod client;
+/// Settings.
+pub mod config;
+/// The console page.
+pub mod console;
+/// When a lease is said, and what it says.
+pub mod demand;
+/// What is known of one channel, and a reader's place in it.
 pub mod feed;
+/// What the parts share.
+pub mod gateway;
+/// From a venue's health to its status.
 pub mod health;
+/// The channels and their readers.
 pub mod hub;
+/// What is read compared with what is subscribed and leased; events from the bus to the hub.
+pub mod interest;
+/// What a client may do, and how many there may be.
 pub mod limits;
+/// Accepts connections and serves HTTP on them.
+pub mod listener;
+/// What waits for one client.
+pub mod mailbox;
+/// What is counted.
+pub mod metrics;
+/// Which web pages may connect.
+pub mod origins;
 pub mod protocol;
+/// The last ticks of one channel, and a reader's cursor.
 pub mod ring;
+/// What a client said, what it is told and what it wants.
 pub mod session;
+/// From an HTTP request to a WebSocket.
+pub mod upgrade;
+/// What is known of the venues.
+pub mod venues;
+/// Follows one venue's health and catalogue.
+pub mod watch;
+
+use std::sync::Arc;
+
+use async_nats::Event;
+use serde_json::json;
+use tickcast_service::Context;
+use tokio::net::TcpListener;
+use tokio::sync::watch as tokio_watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use bulletin::Bulletin;
+use gateway::Gateway;
+use hub::Hub;
+use interest::{Interest, InterestSignal};
+use limits::Doors;
+use metrics::GatewayMetrics;
+use venues::Venues;
+use watch::Watch;
+
+pub use config::Config;
+
+/// Why the gateway could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The listener for browsers could not be opened.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address of the settings.
+        addr: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The bus cannot be used with these settings.
+    #[error(transparent)]
+    Bus(#[from] tickcast_bus::BusError),
+}
+
+/// Messages one bus subscription holds before it drops: seconds of a fast symbol.
+const SUBSCRIPTION_CAPACITY: usize = 1_024;
+
+/// Runs the gateway until `context.stop` is cancelled, then moves its clients elsewhere and withdraws its leases.
+///
+/// # Errors
+/// [`GatewayError`] where it could not begin.
+pub async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Ok(serve(config, context).await?)
+}
+
+async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
+    for part in ["bus", "listener"] {
+        context.ready.declare(part);
+    }
+    let metrics = Arc::new(context.metrics.register(GatewayMetrics::register));
+    let (client, bus) = connect(&config, &context, &metrics).await?;
+    let signal = Arc::new(InterestSignal::new(config.venues.len()));
+    let on_change = signal.clone();
+    let hub = Arc::new(Hub::new(config.ring_ticks, config.channels_max, move || on_change.changed()));
+    let venues = Arc::new(Venues::new(config.venues, hub.clone()));
+    let bulletin = Arc::new(Bulletin::default());
+    let gateway = Arc::new(Gateway {
+        venues: venues.clone(),
+        hub: hub.clone(),
+        bulletin: bulletin.clone(),
+        metrics: metrics.clone(),
+        doors: Arc::new(Doors::new(config.connections_max, config.connections_per_ip_max)),
+        limits: Arc::new(config.limits),
+        origins: config.origins,
+        anonymous_admin: config.anonymous_admin,
+        ping: config.ping,
+        drain: config.drain,
+        bus: client.clone(),
+        stop: context.stop.clone(),
+        clients: TaskTracker::new(),
+    });
+    show(&context, &gateway);
+
+    let end = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    for venue in venues.numbers() {
+        let watch = Watch {
+            venue,
+            client: client.clone(),
+            bus: bus.clone(),
+            venues: venues.clone(),
+            bulletin: bulletin.clone(),
+            interest: signal.clone(),
+            metrics: metrics.clone(),
+        };
+        let end = end.clone();
+        tasks.spawn(async move {
+            if let Err(error) = watch::run(watch, end).await {
+                warn!(%error, "a venue is not followed any more");
+            }
+        });
+    }
+    let interest = Interest {
+        client,
+        bus,
+        venues,
+        hub,
+        metrics,
+        signal,
+        holder: context.instance.clone(),
+        lease_ttl: config.lease_ttl,
+        linger: config.interest_linger,
+    };
+    tasks.spawn(interest::run(interest, end.clone()));
+
+    let addr = config.listen;
+    let listener = TcpListener::bind(addr).await.map_err(|source| GatewayError::Listen { addr, source })?;
+    let addr = listener.local_addr().map_err(|source| GatewayError::Listen { addr, source })?;
+    info!(what = "websocket", %addr, "listening");
+    context.ready.set("listener", Ok(()));
+    listener::serve(listener, api::router(gateway.clone(), &context), context.stop.clone()).await;
+    context.ready.set("listener", Err("stopping".into()));
+
+    // Ticks flow on until the last client has moved.
+    gateway.clients.close();
+    info!(
+        clients = gateway.doors.count(),
+        drain_ms = config.drain.as_millis(),
+        "sending the clients elsewhere"
+    );
+    gateway.bulletin.nudge();
+    gateway.clients.wait().await;
+    end.cancel();
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Opens the bus connection and follows it.
+async fn connect(
+    config: &Config,
+    context: &Context,
+    metrics: &Arc<GatewayMetrics>,
+) -> Result<(async_nats::Client, tokio_watch::Receiver<bool>), GatewayError> {
+    let (is_up, bus) = tokio_watch::channel(false);
+    context.ready.set("bus", Err("connecting".into()));
+    let (ready, counted) = (context.ready.clone(), metrics.clone());
+    let notice = move |event| match event {
+        Event::Connected => {
+            info!("bus connected");
+            counted.bus(true);
+            ready.set("bus", Ok(()));
+            is_up.send_replace(true);
+        }
+        Event::Disconnected | Event::Closed => {
+            if is_up.send_replace(false) {
+                warn!("bus connection lost");
+            }
+            counted.bus(false);
+            ready.set("bus", Err("disconnected".into()));
+        }
+        // The jump in the numbers of the ticks makes a gap of it.
+        Event::SlowConsumer(_) => _ = counted.slow_consumer.inc(),
+        Event::ServerError(error) => warn!(%error, "the bus reports an error"),
+        Event::ClientError(error) => tracing::debug!(%error, "bus client"),
+        Event::LameDuckMode | Event::Draining => {}
+    };
+    let client = tickcast_bus::connect(&config.bus, &context.instance, SUBSCRIPTION_CAPACITY, notice).await?;
+    Ok((client, bus))
+}
+
+/// Puts the gateway on the `/status` page.
+fn show(context: &Context, gateway: &Arc<Gateway>) {
+    let shown = gateway.clone();
+    context.status.provide("gateway", move || {
+        let venues: Vec<_> =
+            shown.venues.numbers().map(|venue| shown.venues.tracker(venue).view(venues::now())).collect();
+        let channels: Vec<_> = shown
+            .hub
+            .channels()
+            .iter()
+            .take(CHANNELS_SHOWN)
+            .map(|channel| {
+                let key = channel.key();
+                json!({"source": key.venue.as_str(), "symbol": key.symbol.as_str(),
+                       "readers": channel.reader_count(), "state": channel.with_feed(|feed| feed.state().as_str())})
+            })
+            .collect();
+        json!({"connections": shown.doors.count(), "venues": venues, "channels": channels})
+    });
+}
+
+/// Channels on the `/status` page.
+const CHANNELS_SHOWN: usize = 1_000;

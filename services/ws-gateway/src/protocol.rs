@@ -31,18 +31,6 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Every code.
-    pub const ALL: [Self; 8] = [
-        Self::BadJson,
-        Self::BadMessage,
-        Self::UnknownType,
-        Self::UnknownSource,
-        Self::UnknownSymbol,
-        Self::NotSubscribed,
-        Self::TooManySubscriptions,
-        Self::RateLimited,
-    ];
-
     /// The code as clients and metrics see it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,253 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::RequestErrorKind;
+use async_nats::{HeaderMap, Request as BusRequest};
+use axum::extract::{Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use http::{Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tickcast_model::VenueId;
+use tickcast_service::Context;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::{Instrument as _, info, info_span};
+
+use crate::gateway::Gateway;
+use crate::hub::{Channel, ChannelKey};
+use crate::session::{LookUp, VenueNumber, World as _};
+use crate::venues::now;
+use crate::{console, upgrade};
+
+/// Everything the listener for browsers serves.
+pub fn router(gateway: Arc<Gateway>, context: &Context) -> Router {
+    let origins = gateway.origins.clone();
+    let allowed =
+        AllowOrigin::predicate(move |origin, _| origin.to_str().is_ok_and(|text| origins.allow(text)));
+    let cors = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE]);
+    let api = Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/symbols", get(symbols))
+        .route("/api/v1/ticks", get(ticks))
+        .route("/api/v1/reconnect", post(reconnect))
+        .route("/api/{*rest}", any(unknown))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(cors);
+    Router::new()
+        .route("/ws", any(websocket))
+        .route("/", any(front))
+        .route("/console.css", get(console::style))
+        .route("/console.js", get(console::script))
+        .merge(api)
+        .with_state(gateway)
+        .merge(tickcast_service::router(context))
+}
+
+async fn websocket(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    upgrade::upgrade(&gateway, upgrade::peer_of(&request), request)
+}
+
+/// The console page, or a WebSocket where one is asked for.
+async fn front(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    if upgrade::is_wanted(request.headers()) {
+        return upgrade::upgrade(&gateway, upgrade::peer_of(&request), request);
+    }
+    match *request.method() {
+        Method::GET | Method::HEAD => console::page(),
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
+}
+
+/// An answer in the form all of `/api` has.
+#[derive(Serialize)]
+struct Wrapped<T> {
+    success: bool,
+    data: Option<T>,
+    error: Option<Problem>,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    code: &'static str,
+    message: String,
+    details: Value,
+}
+
+fn good(data: impl Serialize) -> Response {
+    Json(Wrapped { success: true, data: Some(data), error: None }).into_response()
+}
+
+fn failed(status: StatusCode, code: &'static str, message: impl Into<String>, details: Value) -> Response {
+    let error = Some(Problem { code, message: message.into(), details });
+    (status, Json(Wrapped::<()> { success: false, data: None, error })).into_response()
+}
+
+async fn unknown() -> Response {
+    failed(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address", Value::Null)
+}
+
+async fn wrong_method() -> Response {
+    failed(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "not with this method", Value::Null)
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    source: Option<String>,
+    q: Option<String>,
+    symbols: Option<String>,
+}
+
+/// The venue asked for, or the default one.
+fn venue_of(gateway: &Gateway, asked: &Asked) -> Result<(VenueNumber, VenueId), Box<Response>> {
+    let number = match &asked.source {
+        None => Some(0),
+        Some(source) => gateway.venues.number(source),
+    };
+    number.map(|number| (number, gateway.venues.id(number).clone())).ok_or_else(|| {
+        let offered: Vec<_> = gateway.venues.venues().iter().map(VenueId::as_str).collect();
+        let details = json!({ "source": asked.source, "sources": offered });
+        Box::new(failed(StatusCode::NOT_FOUND, "UNKNOWN_SOURCE", "there is no such venue here", details))
+    })
+}
+
+/// Every venue's status, and how much this gateway carries.
+async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
+    let venues: Vec<_> =
+        gateway.venues.numbers().map(|venue| gateway.venues.tracker(venue).view(now())).collect();
+    good(json!({
+        "venues": venues,
+        "connections": gateway.doors.count(),
+        "channels": gateway.hub.channels().len(),
+        "stopping": gateway.stop.is_cancelled(),
+    }))
+}
+
+/// Instruments in one answer.
+const SYMBOLS_MAX: usize = 500;
+
+/// Instruments whose name or description contains `q`, the first [`SYMBOLS_MAX`] of them.
+async fn symbols(State(gateway): State<Arc<Gateway>>, Query(asked): Query<Asked>) -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Instrument<'a> {
+        symbol: &'a str,
+        description: &'a str,
+        digits: Option<u8>,
+        pip_position: Option<i8>,
+    }
+    let (venue, id) = match venue_of(&gateway, &asked) {
+        Ok(venue) => venue,
+        Err(answer) => return *answer,
+    };
+    let Some(book) = gateway.venues.book(venue) else {
+        return good(
+            json!({"source": id.as_str(), "known": false, "open": false, "total": 0, "symbols": []}),
+        );
+    };
+    let (found, total) = book.search(asked.q.as_deref().unwrap_or(""), SYMBOLS_MAX);
+    let symbols: Vec<_> = found
+        .iter()
+        .map(|instrument| Instrument {
+            symbol: instrument.symbol.as_str(),
+            description: &instrument.description,
+            digits: instrument.digits,
+            pip_position: instrument.pip_position,
+        })
+        .collect();
+    good(json!({
+        "source": id.as_str(), "known": true, "open": book.is_open(), "total": total, "symbols": symbols,
+    }))
+}
+
+/// Ticks in one answer.
+const TICKS_MAX: usize = 1_000;
+
+/// The last known ticks of the symbols asked for (comma-separated), or of all channels this gateway holds.
+///
+/// A gateway holds the channels its WebSocket clients read; asking here creates no demand. `missing` names what was
+/// asked for and is not held, or has not ticked yet.
+async fn ticks(State(gateway): State<Arc<Gateway>>, Query(asked): Query<Asked>) -> Response {
+    let (venue, id) = match venue_of(&gateway, &asked) {
+        Ok(venue) => venue,
+        Err(answer) => return *answer,
+    };
+    let (mut ticks, mut missing) = (Vec::new(), Vec::new());
+    match &asked.symbols {
+        None => {
+            let mut channels = gateway.hub.channels();
+            channels.retain(|channel| channel.key().venue == id);
+            channels.sort_by(|a, b| a.key().symbol.cmp(&b.key().symbol));
+            ticks.extend(channels.iter().filter_map(|channel| last_tick(channel)).take(TICKS_MAX));
+        }
+        Some(names) => {
+            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+            for name in names.take(TICKS_MAX) {
+                let channel = match gateway.venues.look_up(venue, name) {
+                    LookUp::Symbol(symbol) => gateway.hub.channel(&ChannelKey { venue: id.clone(), symbol }),
+                    LookUp::Unknown | LookUp::NotYet => None,
+                };
+                match channel.and_then(|channel| last_tick(&channel)) {
+                    Some(tick) => ticks.push(tick),
+                    None => missing.push(name),
+                }
+            }
+        }
+    }
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        source: &'a str,
+        ticks: Vec<Box<RawValue>>,
+        missing: Vec<&'a str>,
+    }
+    good(Answer { source: id.as_str(), ticks, missing })
+}
+
+fn last_tick(channel: &Channel) -> Option<Box<RawValue>> {
+    let json = channel.with_feed(|feed| feed.last().map(|frame| frame.snapshot().clone()))?;
+    RawValue::from_string(String::from_utf8(json.to_vec()).ok()?).ok()
+}
+
+/// Time for the ingest to say that it has heard.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Makes the venue's ingest connect anew.
+async fn reconnect(State(gateway): State<Arc<Gateway>>, Query(asked): Query<Asked>) -> Response {
+    if !gateway.anonymous_admin {
+        let message = "reconnecting a venue is off unless ALLOW_ANONYMOUS_ADMIN=true";
+        return failed(StatusCode::FORBIDDEN, "FORBIDDEN", message, Value::Null);
+    }
+    let (_, venue) = match venue_of(&gateway, &asked) {
+        Ok(venue) => venue,
+        Err(answer) => return *answer,
+    };
+    info!(%venue, "reconnect asked for");
+    let request = async {
+        let mut headers = HeaderMap::new();
+        tickcast_service::trace::inject(|name, value| headers.insert(name, value));
+        let mut request = BusRequest::new().timeout(Some(ANSWER_WITHIN));
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
+        gateway.bus.send_request(tickcast_bus::reconnect_subject(&venue), request).await
+    };
+    // The request itself may wait for a bus that is away.
+    let answer =
+        tokio::time::timeout(ANSWER_WITHIN, request.instrument(info_span!("reconnect", %venue))).await;
+    match answer {
+        Ok(Ok(_)) => good(json!({ "source": venue.as_str() })),
+        Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+            let message = "nothing is there that connects to this venue";
+            failed(StatusCode::SERVICE_UNAVAILABLE, "VENUE_DOWN", message, Value::Null)
+        }
+        Ok(Err(_)) | Err(_) => {
+            let message = "the service that connects to this venue does not answer";
+            failed(StatusCode::GATEWAY_TIMEOUT, "VENUE_DOWN", message, Value::Null)
+        }
+    }
+}

@@ -1,0 +1,110 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+/// HTTP connections at a time that are not (yet) WebSockets; more wait in the listen queue.
+const HTTP_CONNECTIONS_MAX: usize = 4_096;
+
+/// Time for a request's head to arrive, and for a connection to stay without one.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time after which an HTTP connection finishes its request and ends, so that idle ones cannot hold all the places.
+const HTTP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Time for the requests under way when the gateway stops.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// Pause after the system refused a connection (out of descriptors), so that the loop does not spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a socket buffers of data its client does not read: the default would be megabytes of stale ticks.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Accepts connections until `stop`, then waits shortly for the requests under way. WebSockets live on by themselves.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    loop {
+        let next = async {
+            let place = places.clone().acquire_owned().await.ok()?;
+            Some((place, listener.accept().await))
+        };
+        let (place, accepted) = tokio::select! {
+            Some(next) = next => next,
+            () = stop.cancelled() => break,
+            else => break,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                prepare(&socket, peer);
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    serve_connection(socket, peer, router, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    let _ = tokio::time::timeout(STOP_WITHIN, connections.wait()).await;
+}
+
+fn prepare(socket: &TcpStream, peer: SocketAddr) {
+    let options = socket2::SockRef::from(socket);
+    // Without them the connection works too, only worse.
+    if let Err(error) =
+        options.set_tcp_nodelay(true).and_then(|()| options.set_send_buffer_size(SEND_BUFFER_BYTES))
+    {
+        debug!(%peer, %error, "socket options not set");
+    }
+}
+
+async fn serve_connection(socket: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    let router = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return ended(peer, result),
+        () = tokio::time::sleep(HTTP_WITHIN) => {}
+        () = stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    match tokio::time::timeout(HEAD_WITHIN, connection).await {
+        Ok(result) => ended(peer, result),
+        Err(_) => debug!(%peer, "http connection cut"),
+    }
+}
+
+fn ended(peer: SocketAddr, result: hyper::Result<()>) {
+    if let Err(error) = result {
+        debug!(%peer, %error, "http connection broke");
+    }
+}

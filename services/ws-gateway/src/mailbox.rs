@@ -1,0 +1,137 @@
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+
+use crate::hub::Reader;
+
+/// What waits for one client: the channels that have something, each at most once however many ticks there are.
+///
+/// Its size is bounded by the client's subscriptions. The client is woken once for a burst.
+#[derive(Default)]
+pub struct Mailbox {
+    marks: Mutex<Marks>,
+    waker: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Marks {
+    slots: VecDeque<u32>,
+    /// One bit for each slot that is in `slots`.
+    marked: Vec<u64>,
+    notice: bool,
+}
+
+impl Mailbox {
+    /// Something that concerns every client may have changed: statuses, a catalogue, the stop.
+    pub fn notice(&self) {
+        let was_set = std::mem::replace(&mut self.marks().notice, true);
+        if !was_set {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether there was a notice since the last call.
+    pub fn take_notice(&self) -> bool {
+        std::mem::take(&mut self.marks().notice)
+    }
+
+    /// Takes the marked slots, in the order in which they were marked, in exchange for an empty list.
+    pub fn take_slots(&self, empty: &mut VecDeque<u32>) {
+        let mut marks = self.marks();
+        std::mem::swap(&mut marks.slots, empty);
+        marks.slots.clear();
+        for slot in empty {
+            if let Some(bits) = marks.marked.get_mut(word_of(*slot)) {
+                *bits &= !bit_of(*slot);
+            }
+        }
+    }
+
+    /// Sets who is woken by the next mark or notice. Call it before looking, so that nothing is missed.
+    pub fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader for Mailbox {
+    fn mark(&self, slot: u32) {
+        let mut marks = self.marks();
+        let word = word_of(slot);
+        if marks.marked.len() <= word {
+            marks.marked.resize(word + 1, 0);
+        }
+        if marks.marked[word] & bit_of(slot) != 0 {
+            return;
+        }
+        marks.marked[word] |= bit_of(slot);
+        let was_empty = marks.slots.is_empty();
+        marks.slots.push_back(slot);
+        drop(marks);
+        if was_empty {
+            self.waker.wake();
+        }
+    }
+}
+
+fn word_of(slot: u32) -> usize {
+    slot as usize / 64
+}
+
+fn bit_of(slot: u32) -> u64 {
+    1 << (slot % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take(mailbox: &Mailbox) -> Vec<u32> {
+        let mut slots = VecDeque::new();
+        mailbox.take_slots(&mut slots);
+        slots.into()
+    }
+
+    #[test]
+    fn a_slot_is_there_once_and_a_burst_wakes_once() {
+        let (mailbox, woken) = (Mailbox::default(), Arc::new(Woken::default()));
+        mailbox.register(&Waker::from(woken.clone()));
+        for slot in [3, 70, 3, 0, 70] {
+            mailbox.mark(slot);
+        }
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(take(&mailbox), [3, 70, 0]);
+        mailbox.mark(70);
+        assert_eq!(take(&mailbox), [70]);
+        assert_eq!(take(&mailbox), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn a_notice_is_a_level() {
+        let (mailbox, woken) = (Mailbox::default(), Arc::new(Woken::default()));
+        mailbox.register(&Waker::from(woken.clone()));
+        mailbox.notice();
+        mailbox.notice();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(mailbox.take_notice());
+        assert!(!mailbox.take_notice());
+    }
+}

@@ -1,0 +1,198 @@
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tickcast_model::{AuthState, DataState, LinkState, VenueId};
+
+use crate::protocol::{ErrorCode, StatusView};
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// What the gateway counts. What happens often holds its own counter; the rest is looked up by its labels.
+pub struct GatewayMetrics {
+    /// Clients now.
+    pub connections: Gauge,
+    /// Clients there ever were.
+    pub opened: Counter,
+    /// How long clients stayed.
+    pub duration: Histogram,
+    /// Ticks handed to clients' sockets.
+    pub delivered: Counter,
+    /// Ticks announced to clients as missing.
+    pub missed: Counter,
+    /// From this gateway's hub into the client's socket; one observation for each write.
+    pub to_socket: Histogram,
+    /// Symbols clients are subscribed to now, over all clients.
+    pub subscriptions: Gauge,
+    /// Channels with a bus subscription now.
+    pub channels: Gauge,
+    /// Ticks written as JSON.
+    pub encodes: Counter,
+    /// Bus subscriptions that were full.
+    pub slow_consumer: Counter,
+    /// Events on the bus that could not be read or did not belong where they were.
+    pub bad_events: Counter,
+    closed: Counters,
+    drops: Counters,
+    errors: Counters,
+    received: Counters,
+    ignored: Counters,
+    leases: Counters,
+    latency: Histograms,
+    health: Family<Labels, Gauge>,
+    bus_up: Gauge,
+    refused: Counters,
+}
+
+/// The counters of one venue's ticks.
+pub struct TickMetrics {
+    /// Ticks taken from the bus.
+    pub received: Counter,
+    /// Ticks that were there before.
+    pub repeated: Counter,
+    /// Events of a replaced incarnation.
+    pub old_epoch: Counter,
+    /// From the venue's clock to ingest.
+    pub venue_to_ingest: Histogram,
+    /// From ingest to this gateway.
+    pub ingest_to_gateway: Histogram,
+}
+
+/// From 100 µs to 5 s.
+const LATENCY_S: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// From a second to a day.
+const DURATION_S: [f64; 9] = [1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0];
+
+fn latency() -> Histogram {
+    Histogram::new(LATENCY_S)
+}
+
+impl GatewayMetrics {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry) -> Self {
+        let latency_family = Histograms::new_with_constructor(latency);
+        let to_socket = vec![("stage", "gateway_to_socket".to_owned())];
+        let to_socket = latency_family.get_or_create(&to_socket).clone();
+        let metrics = Self {
+            connections: Gauge::default(),
+            opened: Counter::default(),
+            duration: Histogram::new(DURATION_S),
+            delivered: Counter::default(),
+            missed: Counter::default(),
+            to_socket,
+            subscriptions: Gauge::default(),
+            channels: Gauge::default(),
+            encodes: Counter::default(),
+            slow_consumer: Counter::default(),
+            bad_events: Counter::default(),
+            closed: Counters::default(),
+            drops: Counters::default(),
+            errors: Counters::default(),
+            received: Counters::default(),
+            ignored: Counters::default(),
+            leases: Counters::default(),
+            latency: latency_family,
+            health: Family::default(),
+            bus_up: Gauge::default(),
+            refused: Counters::default(),
+        };
+        let r = registry;
+        r.register("connections", "Clients connected now", metrics.connections.clone());
+        r.register("connections_opened", "Clients that ever connected", metrics.opened.clone());
+        r.register("connections_closed", "Clients gone, by close code", metrics.closed.clone());
+        r.register("connections_refused", "Handshakes refused, by reason", metrics.refused.clone());
+        let duration = metrics.duration.clone();
+        r.register_with_unit("connection_duration", "How long clients stayed", Unit::Seconds, duration);
+        r.register("ticks_received", "Ticks taken from the bus", metrics.received.clone());
+        r.register("ticks_delivered", "Ticks written to clients", metrics.delivered.clone());
+        r.register("ticks_missed", "Ticks announced to clients as missing", metrics.missed.clone());
+        r.register("ticks_encoded", "Ticks written as JSON", metrics.encodes.clone());
+        r.register("events_ignored", "Bus events without effect, by reason", metrics.ignored.clone());
+        r.register("events_unreadable", "Bus events that make no sense", metrics.bad_events.clone());
+        let latency = metrics.latency.clone();
+        r.register_with_unit("delivery_latency", "Time a tick needs, by stage", Unit::Seconds, latency);
+        r.register("subscriptions", "Symbols subscribed to, over all clients", metrics.subscriptions.clone());
+        r.register("channels", "Channels subscribed to on the bus", metrics.channels.clone());
+        r.register("queue_drops", "What was dropped at a full queue, by queue", metrics.drops.clone());
+        r.register("leases_published", "Demand leases published", metrics.leases.clone());
+        r.register("errors", "Requests refused, by code", metrics.errors.clone());
+        r.register("venue_health", "1 for the state each axis of a venue has", metrics.health.clone());
+        r.register("bus_up", "Whether the bus is connected", metrics.bus_up.clone());
+        r.register("bus_slow_consumer", "Times a bus subscription was full", metrics.slow_consumer.clone());
+        metrics
+    }
+
+    /// The counters of a venue's ticks.
+    pub fn ticks(&self, venue: &VenueId) -> Arc<TickMetrics> {
+        let of = |reason: &str| {
+            let labels = vec![("venue", venue.to_string()), ("reason", reason.to_owned())];
+            self.ignored.get_or_create(&labels).clone()
+        };
+        let stage = |stage: &str| {
+            let labels = vec![("stage", stage.to_owned()), ("venue", venue.to_string())];
+            self.latency.get_or_create(&labels).clone()
+        };
+        Arc::new(TickMetrics {
+            received: self.received.get_or_create(&vec![("venue", venue.to_string())]).clone(),
+            repeated: of("repeated"),
+            old_epoch: of("old_epoch"),
+            venue_to_ingest: stage("venue_to_ingest"),
+            ingest_to_gateway: stage("ingest_to_gateway"),
+        })
+    }
+
+    /// A client is gone.
+    pub fn closed(&self, code: u16) {
+        self.closed.get_or_create(&vec![("code", code.to_string())]).inc();
+    }
+
+    /// A handshake was refused.
+    pub fn refused(&self, reason: &str) {
+        self.refused.get_or_create(&vec![("reason", reason.to_owned())]).inc();
+    }
+
+    /// A queue was full.
+    pub fn dropped(&self, queue: &str) {
+        self.drops.get_or_create(&vec![("queue", queue.to_owned())]).inc();
+    }
+
+    /// A request was refused.
+    pub fn error(&self, code: ErrorCode) {
+        self.errors.get_or_create(&vec![("code", code.as_str().to_owned())]).inc();
+    }
+
+    /// A lease was published.
+    pub fn lease(&self, venue: &VenueId) {
+        self.leases.get_or_create(&vec![("venue", venue.to_string())]).inc();
+    }
+
+    /// The bus connection came or went.
+    pub fn bus(&self, is_up: bool) {
+        self.bus_up.set(is_up.into());
+    }
+
+    /// The axes of a venue.
+    pub fn health(&self, view: &StatusView) {
+        let links = LinkState::ALL.map(LinkState::as_str).map(|state| ("link", state, view.health.link));
+        let auths = AuthState::ALL.map(AuthState::as_str).map(|state| ("auth", state, view.health.auth));
+        let datas = DataState::ALL.map(DataState::as_str).map(|state| ("data", state, view.health.data));
+        for (axis, state, now) in links.into_iter().chain(auths).chain(datas) {
+            let labels =
+                vec![("venue", view.source.clone()), ("axis", axis.to_owned()), ("state", state.to_owned())];
+            self.health.get_or_create(&labels).set(i64::from(state == now));
+        }
+    }
+}
+
+/// Seconds between two instants in Unix microseconds; clocks that disagree count as no time.
+pub fn seconds_between(from_us: i64, to_us: i64) -> f64 {
+    let us = u64::try_from(to_us.saturating_sub(from_us)).unwrap_or(0);
+    std::time::Duration::from_micros(us).as_secs_f64()
+}

@@ -1,0 +1,109 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tracing::{Instrument as _, debug, info_span};
+
+use crate::client::{self, End};
+use crate::gateway::Gateway;
+
+/// Whether a request wants to become a WebSocket.
+pub fn is_wanted(headers: &HeaderMap) -> bool {
+    has_token(headers, header::UPGRADE, "websocket")
+}
+
+/// Turns a request into a client of the gateway (RFC 6455 section 4.2).
+pub fn upgrade(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request) -> Response {
+    let key = match check(gateway, &request) {
+        Ok(key) => key,
+        Err((status, reason, words)) => {
+            gateway.metrics.refused(reason);
+            debug!(%peer, reason, "handshake refused");
+            let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+            return (status, version, format!("{words}\n")).into_response();
+        }
+    };
+    let upgrading = hyper::upgrade::on(&mut request);
+    let gateway = gateway.clone();
+    let id = format!("{:016x}", fastrand::u64(..));
+    let span = info_span!("client", id, %peer);
+    gateway.clients.clone().spawn(
+        async move {
+            let upgraded = match upgrading.await {
+                Ok(upgraded) => upgraded,
+                Err(error) => return debug!(%error, "gone during the handshake"),
+            };
+            // The bare socket: the buffer of the HTTP side is 8 KiB for nothing.
+            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+            let (socket, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            drop(parts.read_buf);
+            match gateway.doors.enter(peer.ip()) {
+                Ok(place) => {
+                    debug!("client came");
+                    client::serve(socket, early, gateway).await;
+                    drop(place);
+                }
+                Err(full) => {
+                    debug!(?full, "client sent away");
+                    client::refuse(socket, early, gateway, End::FULL).await;
+                }
+            }
+        }
+        .instrument(span),
+    );
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, http::HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    response
+}
+
+/// The address of the client, which the listener puts into each request.
+pub fn peer_of(request: &Request) -> SocketAddr {
+    let found = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    found.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |info| info.0)
+}
+
+/// The answer to the client's key, or why there is none.
+fn check(
+    gateway: &Gateway,
+    request: &Request,
+) -> Result<http::HeaderValue, (StatusCode, &'static str, &'static str)> {
+    let headers = request.headers();
+    let bad = |words| (StatusCode::BAD_REQUEST, "bad_request", words);
+    if request.method() != Method::GET {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "bad_request", "a WebSocket begins with a GET"));
+    }
+    if !is_wanted(headers) || !has_token(headers, header::CONNECTION, "upgrade") {
+        return Err((StatusCode::UPGRADE_REQUIRED, "bad_request", "here is a WebSocket"));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err((StatusCode::UPGRADE_REQUIRED, "version", "only version 13 of the protocol is spoken"));
+    }
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    // An Origin that is no text is nobody's.
+    let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or(""));
+    if !gateway.origins.allow_request(origin, text(header::HOST)) {
+        return Err((StatusCode::FORBIDDEN, "origin", "pages of this origin may not connect"));
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or_else(|| bad("Sec-WebSocket-Key is missing"))?;
+    http::HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| bad("bad key"))
+}
+
+/// Whether a list header has this word.
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case(token))
+}
