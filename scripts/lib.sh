@@ -68,7 +68,7 @@ env_value() {
 listening() {
   local hex
   hex=$(printf '%04X' "$1")
-  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -qE "^ *[0-9]+: [0-9A-F]+:$hex [0-9A-F]+:0000 0A "
+  grep -qsE "^ *[0-9]+: [0-9A-F]+:$hex [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6
 }
 
 # http_status ADDR PATH: the status code of a GET, or nothing. Needs no tool that a fresh machine lacks.
