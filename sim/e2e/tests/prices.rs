@@ -106,6 +106,7 @@ async fn the_venue_is_connected_and_its_three_axes_say_so() {
         })
         .await;
     assert_eq!(live["status"], "connected");
+    client.back_to(0);
     let state = client
         .expect("the symbol to be live", |message| {
             message["type"] == "symbolState" && message["symbol"] == "EURUSD" && message["state"] == "live"

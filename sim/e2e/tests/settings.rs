@@ -105,6 +105,7 @@ async fn no_log_shows_a_secret_not_even_at_trace_while_everything_fails() {
         ..Setup::default()
     })
     .await;
+    spine.ingest.process.allow_error("venue refused the credentials");
     let mut client = spine.client().await;
     client.subscribe(&["EURUSD"]).await;
     client.tick("EURUSD").await;

@@ -84,7 +84,12 @@ async fn a_half_open_link_is_found_by_its_silence_and_made_again() {
         })
         .await;
     spine.sim.heal("stall").await;
-    client.status("connected").await;
+    client
+        .expect("the venue to be well on all axes", |message| {
+            let health = &message["health"];
+            [&health["link"], &health["auth"], &health["data"]] == ["up", "ok", "live"]
+        })
+        .await;
     spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
     goes_on(&mut client, &before).await;
 }
@@ -146,8 +151,10 @@ async fn a_venue_that_refuses_connections_is_tried_again() {
 
 #[tokio::test]
 async fn refused_credentials_are_an_error_that_heals_by_itself() {
-    let (spine, mut client) =
+    let (mut spine, mut client) =
         ticking(Setup { ingest: &[("AUTH_RETRY_MS", "1000")], ..Setup::default() }).await;
+    // A person must act, so this is one.
+    spine.ingest.process.allow_error("venue refused the credentials");
     let before = client.tick("EURUSD").await;
     spine.sim.fault("reject-credentials").await;
     spine.sim.fault("cut").await;
