@@ -252,6 +252,13 @@ if (page) {
     const [first] = await symbols(page), head = card(page, 'ctrader').locator('.head');
     await stack.fault('POST', 'refuse');
     await stack.fault('POST', 'cut');
+    try { await reconnecting(first, head); } finally { await stack.fault('DELETE', 'refuse'); }
+    await until('all rows live again', async () => await live(page) === (await symbols(page)).length, 60000);
+    await moves(page, first);
+    assert.match(await text(head), /Prices are flowing/);
+  });
+
+  async function reconnecting(first, head) {
     await card(page, 'ctrader').and(page.locator('[data-status=reconnecting]')).waitFor();
     const seen = new Set();
     await until('attempt and countdown, counting down', async () => {
@@ -260,16 +267,12 @@ if (page) {
       return [...seen].some((a) => [...seen].some((b) => a.split('/')[0] === b.split('/')[0] && a !== b)) && [...seen].some((a) => Number(a.split('/')[0]) >= 2);
     }, 60000);
     assert.match(await text(card(page, 'ctrader').locator('.hint')), /Cause: \w+/);
-    await row(page, first, 'stale').waitFor();
     await until('none is called live', async () => await live(page) === 0);
+    await until('the row says whom it waits for', async () => /waiting for ctrader|ctrader is away/.test(await text(row(page, first).locator('.state'))));
     assert.equal(await page.locator('#gateway').getAttribute('data-state'), 'open');
     assert.match(await text(page.locator('#live')), /ctrader: /);
     if (shots) { await page.emulateMedia({ colorScheme: 'dark' }); await page.screenshot({ path: join(shots, 'console-down.png') }); await page.emulateMedia({ colorScheme: 'light' }); }
-    await stack.fault('DELETE', 'refuse');
-    await until('all rows live again', async () => await live(page) === (await symbols(page)).length, 60000);
-    await moves(page, first);
-    assert.match(await text(head), /Prices are flowing/);
-  });
+  }
 
   await test('the gateway is killed and restarted: the page reconnects and subscribes again by itself', async () => {
     const before = await symbols(page);

@@ -104,7 +104,7 @@ export async function startStack() {
       if (!answer.ok) throw new Error(`${method} /faults/${name}: ${answer.status}`);
     },
     /** The last log lines of every program, for a failed test. */
-    logs: () => [nats, sim, ingest, stack.gateway].map(({ name, lines }) => `--- ${name}\n${lines.slice(-8).join('\n')}`).join('\n'),
+    logs: () => [nats, sim, ingest, stack.gateway].map(({ name, lines }) => `--- ${name}\n${lines.slice(-4).join('\n')}`).join('\n'),
     async stop() { for (const program of [stack.gateway, ingest, sim, nats]) await program.kill('SIGTERM'); },
   };
   return stack;
