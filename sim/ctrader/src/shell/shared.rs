@@ -176,3 +176,30 @@ pub(super) async fn none_of(faults: &mut watch::Receiver<FaultSet>, which: &[Fau
     // An error means that the venue is gone, and its connections with it.
     let _ = faults.wait_for(|on| which.iter().all(|fault| !on.has(*fault))).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::put_frame;
+    use crate::shell::outbox::OUTBOX_BYTES_MAX;
+    use crate::wire::ProtoOaVersionReq;
+
+    #[test]
+    fn a_client_that_does_not_read_is_disconnected_and_counted() {
+        let shared = Shared::new(VenueSettings::default());
+        let (slow, outbox) = shared.open();
+        let (quick, other) = shared.open();
+        assert!(outbox.put(&vec![0; OUTBOX_BYTES_MAX]));
+        let mut frame = bytes::BytesMut::new();
+        put_frame(&mut frame, &ProtoOaVersionReq { payload_type: None }, None);
+        shared.receive(slow, &frame);
+        shared.receive(quick, &frame);
+        assert!(outbox.reset.is_cancelled() && !other.reset.is_cancelled());
+        shared.look(|venue| {
+            assert_eq!(venue.connections().collect::<Vec<_>>(), [quick]);
+            assert_eq!(venue.counters().closed[&Reason::SlowReader], 1);
+        });
+        shared.closed(slow);
+        assert_eq!(shared.look(|venue| venue.counters().closed.len()), 1);
+    }
+}

@@ -1,0 +1,333 @@
+//! The simulator as a process: TLS, the faults that act on sockets, the admin port and the end.
+
+#![cfg(test)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use sim_ctrader::wire::{
+    ProtoHeartbeatEvent, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes, ProtoOaApplicationAuthReq,
+    ProtoOaApplicationAuthRes, ProtoOaSpotEvent, ProtoOaSubscribeSpotsReq, ProtoOaSubscribeSpotsRes,
+};
+use sim_ctrader::{FrameDecoder, Payload, put_frame};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const ACCOUNT: i64 = 1_000_001;
+
+/// Nothing here takes this long unless it is broken.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long something is watched that must not happen.
+const NEVER: Duration = Duration::from_millis(300);
+
+struct Simulator {
+    child: Child,
+    admin: SocketAddr,
+    venue: SocketAddr,
+    folder: PathBuf,
+}
+
+struct Client {
+    stream: TlsStream<TcpStream>,
+    decoder: FrameDecoder,
+}
+
+impl Simulator {
+    async fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("sim-ctrader-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sim-ctrader"))
+            .current_dir(&folder)
+            .env_clear()
+            .env("SIM_ADDR", "127.0.0.1:0")
+            .env("ADMIN_ADDR", "127.0.0.1:0")
+            .env("SIM_CA_FILE", folder.join("ca.pem"))
+            .env("SIM_SYMBOLS", "5")
+            .env("LOG_FORMAT", "json")
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (mut admin, mut venue) = (None, None);
+        while admin.is_none() || venue.is_none() {
+            let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let addr = line["addr"].as_str().and_then(|addr| addr.parse().ok());
+            match line["what"].as_str() {
+                Some("admin") => admin = addr,
+                Some("venue") => venue = addr,
+                _ => {}
+            }
+        }
+        // Read on, so that the process never waits for its log.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { child, admin: admin.unwrap(), venue: venue.unwrap(), folder }
+    }
+
+    async fn dial(&self) -> io::Result<Client> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.folder.join("ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(self.venue).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
+        Ok(Client { stream, decoder: FrameDecoder::new(1 << 20) })
+    }
+
+    /// Status code and body of a request to the admin port.
+    async fn admin(&self, method: &str, path: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, serde_json::from_str(body).unwrap_or_default())
+    }
+
+    async fn switch(&self, method: &str, fault: &str) {
+        assert_eq!(self.admin(method, &format!("/faults/{fault}")).await.0, 200);
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Client {
+    async fn ask<P: Payload>(&mut self, request: &P) {
+        let mut frame = bytes::BytesMut::new();
+        put_frame(&mut frame, request, Some("1"));
+        self.stream.write_all(&frame).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    async fn answer<P: Payload + Default>(&mut self) -> P {
+        loop {
+            if let Some(envelope) = self.decoder.next_envelope().unwrap() {
+                assert_eq!(envelope.payload_type, P::TYPE);
+                return P::decode(envelope.payload.unwrap()).unwrap();
+            }
+            let mut buffer = [0; 4_096];
+            let count = timeout(DEADLINE, self.stream.read(&mut buffer)).await.unwrap().unwrap();
+            assert!(count > 0, "the end came before the answer");
+            self.decoder.push(&buffer[..count]);
+        }
+    }
+
+    async fn log_in(&mut self) {
+        self.ask(&ProtoOaApplicationAuthReq {
+            payload_type: None,
+            client_id: "sim-app".into(),
+            client_secret: "sim-secret".into(),
+        })
+        .await;
+        self.answer::<ProtoOaApplicationAuthRes>().await;
+        self.ask(&ProtoOaAccountAuthReq {
+            payload_type: None,
+            ctid_trader_account_id: ACCOUNT,
+            access_token: "sim-token".into(),
+        })
+        .await;
+        self.answer::<ProtoOaAccountAuthRes>().await;
+    }
+
+    async fn subscribe(&mut self, symbol: i64) {
+        self.ask(&ProtoOaSubscribeSpotsReq {
+            payload_type: None,
+            ctid_trader_account_id: ACCOUNT,
+            symbol_id: vec![symbol],
+            subscribe_to_spot_timestamp: Some(true),
+        })
+        .await;
+        self.answer::<ProtoOaSubscribeSpotsRes>().await;
+        self.answer::<ProtoOaSpotEvent>().await;
+    }
+
+    /// Reads until the connection ends; what ended it, and the bytes after the last whole frame.
+    async fn end(mut self) -> (io::Result<()>, usize) {
+        let mut rest = Vec::new();
+        let mut buffer = [0; 4_096];
+        let ended = loop {
+            match timeout(DEADLINE, self.stream.read(&mut buffer)).await.unwrap() {
+                Ok(0) => break Ok(()),
+                Ok(count) => rest.extend_from_slice(&buffer[..count]),
+                Err(error) => break Err(error),
+            }
+        };
+        while let Some(prefix) = rest.first_chunk::<4>() {
+            let end = 4 + u32::from_be_bytes(*prefix) as usize;
+            if end > rest.len() {
+                break;
+            }
+            rest.drain(..end);
+        }
+        (ended, rest.len())
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_trusts_the_certificate_gets_prices_and_the_status_page_shows_it() {
+    let simulator = Simulator::start("status").await;
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    client.subscribe(1).await;
+    for _ in 0..5 {
+        let event = client.answer::<ProtoOaSpotEvent>().await;
+        let age_ms = unix_ms() - event.timestamp();
+        assert!((-1_000..20_000).contains(&age_ms), "stamped with the wall clock: {age_ms}");
+    }
+    let (code, status) = simulator.admin("GET", "/status").await;
+    assert_eq!(code, 200);
+    let venue = &status["venue"];
+    assert_eq!((&venue["connections_opened"], &venue["connections_current"]), (&1.into(), &1.into()));
+    assert_eq!(venue["connections"][0]["symbols"], serde_json::json!(["EURUSD"]));
+    assert_eq!(venue["connections"][0]["accounts"], serde_json::json!([ACCOUNT]));
+    assert_eq!(simulator.admin("GET", "/readyz").await.0, 200);
+}
+
+fn unix_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+#[tokio::test]
+async fn faults_are_listed_switched_and_cleared_by_name() {
+    let simulator = Simulator::start("names").await;
+    let names = ["cut", "cut-inside-frame", "stall", "mute", "hang-tls", "refuse", "reject-credentials"];
+    let on = async || -> Vec<String> {
+        let (_, list) = simulator.admin("GET", "/faults").await;
+        let list = list.as_array().unwrap().clone();
+        assert_eq!(list.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), names);
+        list.iter()
+            .filter(|row| row["on"] == true)
+            .map(|row| row["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert!(on().await.is_empty());
+    for name in names {
+        simulator.switch("POST", name).await;
+    }
+    assert_eq!(on().await, ["stall", "mute", "hang-tls", "refuse", "reject-credentials"]);
+    simulator.switch("DELETE", "mute").await;
+    assert_eq!(on().await, ["stall", "hang-tls", "refuse", "reject-credentials"]);
+    assert_eq!(simulator.admin("DELETE", "/faults").await.0, 200);
+    assert!(on().await.is_empty());
+    assert_eq!(simulator.admin("POST", "/faults/earthquake").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_cut_is_a_reset_and_a_cut_inside_a_frame_leaves_half_of_one() {
+    let simulator = Simulator::start("cut").await;
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    simulator.switch("POST", "cut").await;
+    let (ended, _) = client.end().await;
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    client.subscribe(1).await;
+    simulator.switch("POST", "cut-inside-frame").await;
+    let (ended, rest) = client.end().await;
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "no close of TLS");
+    assert!(rest > 4, "{rest} bytes after the last frame");
+}
+
+#[tokio::test]
+async fn hanging_tls_holds_new_connections_only_and_lets_them_go_later() {
+    let simulator = Simulator::start("hang").await;
+    let mut before = simulator.dial().await.unwrap();
+    simulator.switch("POST", "hang-tls").await;
+    let mut held = std::pin::pin!(simulator.dial());
+    assert!(timeout(NEVER, &mut held).await.is_err());
+    before.log_in().await;
+    simulator.switch("DELETE", "hang-tls").await;
+    timeout(DEADLINE, held).await.unwrap().unwrap().log_in().await;
+}
+
+#[tokio::test]
+async fn a_stalled_venue_says_nothing_to_anyone_until_it_goes_on() {
+    let simulator = Simulator::start("stall").await;
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    client.subscribe(1).await;
+    simulator.switch("POST", "stall").await;
+    // What was on its way when the fault was switched may still come.
+    let mut buffer = [0; 4_096];
+    while let Ok(count) = timeout(NEVER, client.stream.read(&mut buffer)).await {
+        client.decoder.push(&buffer[..count.unwrap()]);
+    }
+    while client.decoder.next_envelope().unwrap().is_some() {}
+    let mut held = std::pin::pin!(simulator.dial());
+    assert!(timeout(NEVER, &mut held).await.is_err());
+    simulator.switch("DELETE", "stall").await;
+    let event = client.answer::<ProtoOaSpotEvent>().await;
+    assert!(event.bid.is_some() && event.ask.is_some());
+    timeout(DEADLINE, held).await.unwrap().unwrap().log_in().await;
+}
+
+#[tokio::test]
+async fn a_refusing_venue_has_no_listener_and_opens_the_same_port_again() {
+    let simulator = Simulator::start("refuse").await;
+    let mut before = simulator.dial().await.unwrap();
+    simulator.switch("POST", "refuse").await;
+    let refused = timeout(DEADLINE, async {
+        loop {
+            if let Err(error) = simulator.dial().await
+                && error.kind() == io::ErrorKind::ConnectionRefused
+            {
+                return;
+            }
+        }
+    });
+    refused.await.unwrap();
+    before.log_in().await;
+    simulator.switch("DELETE", "refuse").await;
+    let dialled = timeout(DEADLINE, async {
+        loop {
+            if let Ok(client) = simulator.dial().await {
+                return client;
+            }
+        }
+    });
+    dialled.await.unwrap().log_in().await;
+}
+
+#[tokio::test]
+async fn a_stop_closes_connections_in_order_and_ends_with_zero() {
+    let mut simulator = Simulator::start("stop").await;
+    let mut client = simulator.dial().await.unwrap();
+    client.ask(&ProtoHeartbeatEvent { payload_type: None }).await;
+    client.log_in().await;
+    let pid = simulator.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let (ended, rest) = client.end().await;
+    assert!(ended.is_ok() && rest == 0, "closed as TLS should be: {ended:?}");
+    let code = timeout(DEADLINE, simulator.child.wait()).await.unwrap().unwrap();
+    assert_eq!(code.code(), Some(0));
+}
