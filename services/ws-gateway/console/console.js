@@ -10,7 +10,7 @@ const STABLE_AFTER_MS = 10000;      // an open connection this old forgets the f
 const OPEN_TIMEOUT_MS = 10000, SILENCE_MS = 40000, PING_EVERY_MS = 10000;
 const BUCKET_MS = 500, BUCKETS = 120;   // a sparkline is one minute
 const FOUND_MAX = 50, NAMES_MAX = 50000;
-const FIRST_CHOICE = ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'US30', 'BTCUSD'];
+const FIRST_COUNT = 6, FIRST_CHOICE = ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'US30', 'BTCUSD', 'AUDUSD', 'USDCHF', 'USDCAD'];
 const CALM = matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 const $ = (id) => document.getElementById(id);
@@ -50,7 +50,7 @@ const dirty = new Set();            // rows whose cells are behind the model
 const keyOf = (source, symbol) => `${source}\n${symbol}`;
 let ticks = 0, ticksPerS = 0, firstOpen = false, defaultSource = null;
 
-function addRow(source, symbol) {
+function addRow(source, symbol, first = false) {
   const key = keyOf(source, symbol);
   if (rows.has(key)) return null;
   if (rows.size >= ROWS_MAX) { notice(`This page shows up to ${count(ROWS_MAX)} symbols; remove some first.`); return null; }
@@ -61,7 +61,7 @@ function addRow(source, symbol) {
   };
   rows.set(key, row);
   knowInstrument(row);
-  mountRow(row);
+  mountRow(row, first);
   return row;
 }
 
@@ -75,7 +75,8 @@ function removeRow(row) {
 function choose(source, symbols, wanted) {
   firstOpen = false;
   for (const symbol of symbols) {
-    if (wanted) { if (!addRow(source, symbol) && rows.size >= ROWS_MAX) break; }
+    // A single choice goes where the reader sees it, a list keeps its order at the end.
+    if (wanted) { if (!addRow(source, symbol, symbols.length === 1) && rows.size >= ROWS_MAX) break; }
     else { const row = rows.get(keyOf(source, symbol)); if (row) removeRow(row); }
   }
   changed();
@@ -318,7 +319,7 @@ function onStatus(m) {
   for (const row of rows.values()) if (row.source === venue.source) { if (shown(row) !== 'live') row.cut = true; touch(row); }
   if (firstOpen && venue.names.size) {
     const names = [...venue.names.keys()], liked = FIRST_CHOICE.filter((name) => venue.names.has(name));
-    choose(venue.source, [...new Set([...liked, ...names])].slice(0, FIRST_CHOICE.length), true);
+    choose(venue.source, [...new Set([...liked, ...names])].slice(0, FIRST_COUNT), true);
   }
   paintWords();
 }
@@ -379,7 +380,7 @@ function writeHash() {
   clearTimeout(hashTimer);
   hashTimer = setTimeout(() => {
     const bySource = new Map();
-    for (const { source, symbol } of rows.values()) bySource.set(source, [...(bySource.get(source) ?? []), escapeName(symbol)]);
+    for (const { row: { source, symbol } } of $('rows').children) bySource.set(source, [...(bySource.get(source) ?? []), escapeName(symbol)]);
     ownHash = '#' + ([...bySource].map(([source, names]) => `${escapeName(source)}=${names.join(',')}`).join('&') || 'none');
     history.replaceState(null, '', ownHash);
   }, 150);
@@ -507,7 +508,7 @@ const inView = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: '160px' });
 
-function mountRow(row) {
+function mountRow(row, first) {
   const cell = (name, ...kids) => { const td = el('td', { className: name }, ...kids); td.setAttribute('role', 'cell'); return td; };
   const price = () => [el('span'), el('span', { className: 'pip' }), el('span')];
   const ui = { name: el('b'), tag: el('small'), bid: price(), ask: price(), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
@@ -520,7 +521,7 @@ function mountRow(row) {
   ui.last = { bid: '', ask: '' };
   row.ui = ui;
   nameRow(row);
-  $('rows').append(ui.tr);
+  $('rows')[first ? 'prepend' : 'append'](ui.tr);
   inView.observe(ui.tr);
   touch(row);
 }

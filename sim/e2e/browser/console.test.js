@@ -242,6 +242,7 @@ if (page) {
     assert.equal(await page.evaluate(() => document.activeElement.id), '');
     await page.locator('#rows button[tabindex="0"]').focus();
     await page.keyboard.press('End');
+    await page.keyboard.press('Home');
     assert.equal(await page.evaluate(() => document.activeElement.closest('tr').dataset.symbol), wanted);
     await page.keyboard.press('Delete');
     await until('it is gone', async () => !(await symbols(page)).includes(wanted));
