@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, Request as BusRequest};
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,8 +22,17 @@ use crate::session::{LookUp, VenueNumber, World as _};
 use crate::venues::now;
 use crate::{console, upgrade};
 
+/// What administrators may do.
+#[derive(Clone)]
+pub struct Admin {
+    /// Where requests go.
+    pub bus: async_nats::Client,
+    /// Whether anybody is one.
+    pub anonymous: bool,
+}
+
 /// Everything the listener for browsers serves.
-pub fn router(gateway: Arc<Gateway>, context: &Context) -> Router {
+pub fn router(gateway: Arc<Gateway>, admin: Admin, context: &Context) -> Router {
     let origins = gateway.origins.clone();
     let allowed =
         AllowOrigin::predicate(move |origin, _| origin.to_str().is_ok_and(|text| origins.allow(text)));
@@ -38,6 +47,7 @@ pub fn router(gateway: Arc<Gateway>, context: &Context) -> Router {
         .route("/api/v1/reconnect", post(reconnect))
         .route("/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
+        .layer(Extension(admin))
         .layer(cors);
     Router::new()
         .route("/ws", any(websocket))
@@ -217,8 +227,12 @@ fn last_tick(channel: &Channel) -> Option<Box<RawValue>> {
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Makes the venue's ingest connect anew.
-async fn reconnect(State(gateway): State<Arc<Gateway>>, Query(asked): Query<Asked>) -> Response {
-    if !gateway.anonymous_admin {
+async fn reconnect(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(admin): Extension<Admin>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    if !admin.anonymous {
         let message = "reconnecting a venue is off unless ALLOW_ANONYMOUS_ADMIN=true";
         return failed(StatusCode::FORBIDDEN, "FORBIDDEN", message, Value::Null);
     }
@@ -234,7 +248,7 @@ async fn reconnect(State(gateway): State<Arc<Gateway>>, Query(asked): Query<Aske
         if !headers.is_empty() {
             request = request.headers(headers);
         }
-        gateway.bus.send_request(tickcast_bus::reconnect_subject(&venue), request).await
+        admin.bus.send_request(tickcast_bus::reconnect_subject(&venue), request).await
     };
     // The request itself may wait for a bus that is away.
     let answer =

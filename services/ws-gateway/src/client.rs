@@ -191,6 +191,8 @@ struct Client<S> {
 #[derive(Default)]
 struct Burst {
     messages: usize,
+    /// Pings alone do not put off a heartbeat.
+    has_text: bool,
     ticks: u64,
     missed: u64,
     /// When the oldest tick arrived, Unix microseconds.
@@ -291,15 +293,15 @@ where
             while put < BURST {
                 ready!(self.socket.poll_ready_unpin(cx))?;
                 let Some(message) = self.next_message() else { break };
-                self.socket.start_send_unpin(message)?;
+                self.burst.has_text |= message.is_text();
                 self.burst.messages += 1;
+                self.socket.start_send_unpin(message)?;
                 put += 1;
             }
             if self.burst.messages == 0 {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.socket.poll_flush_unpin(cx))?;
-            self.said_at = Instant::now();
             self.record();
             if put == BURST {
                 cx.waker().wake_by_ref();
@@ -311,6 +313,9 @@ where
     /// Counts what was written, once for the burst.
     fn record(&mut self) {
         let burst = std::mem::take(&mut self.burst);
+        if burst.has_text {
+            self.said_at = Instant::now();
+        }
         let metrics = &self.gateway.metrics;
         if burst.ticks > 0 {
             metrics.delivered.inc_by(burst.ticks);
@@ -508,3 +513,7 @@ fn end_of(error: Option<&Error>) -> End {
 fn text(message: Bytes) -> Option<Message> {
     Utf8Bytes::try_from(message).ok().map(Message::Text)
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -27,14 +27,10 @@ pub struct Gateway {
     pub limits: Arc<ClientLimits>,
     /// Which web pages may connect.
     pub origins: Origins,
-    /// Whether anybody may ask a venue to reconnect.
-    pub anonymous_admin: bool,
     /// Time between two WebSocket pings of one client.
     pub ping: Duration,
     /// Time in which a stopping gateway spreads its clients' moves.
     pub drain: Duration,
-    /// The bus.
-    pub bus: async_nats::Client,
     /// Cancelled when clients are to be sent elsewhere.
     pub stop: CancellationToken,
     /// The clients' tasks.

@@ -65,6 +65,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use api::Admin;
 use bulletin::Bulletin;
 use gateway::Gateway;
 use hub::Hub;
@@ -122,10 +123,8 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
         doors: Arc::new(Doors::new(config.connections_max, config.connections_per_ip_max)),
         limits: Arc::new(config.limits),
         origins: config.origins,
-        anonymous_admin: config.anonymous_admin,
         ping: config.ping,
         drain: config.drain,
-        bus: client.clone(),
         stop: context.stop.clone(),
         clients: TaskTracker::new(),
     });
@@ -150,6 +149,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
             }
         });
     }
+    let admin = Admin { bus: client.clone(), anonymous: config.anonymous_admin };
     let interest = Interest {
         client,
         bus,
@@ -168,7 +168,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     let addr = listener.local_addr().map_err(|source| GatewayError::Listen { addr, source })?;
     info!(what = "websocket", %addr, "listening");
     context.ready.set("listener", Ok(()));
-    listener::serve(listener, api::router(gateway.clone(), &context), context.stop.clone()).await;
+    listener::serve(listener, api::router(gateway.clone(), admin, &context), context.stop.clone()).await;
     context.ready.set("listener", Err("stopping".into()));
 
     // Ticks flow on until the last client has moved.
