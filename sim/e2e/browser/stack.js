@@ -52,7 +52,13 @@ class Program {
     }).catch((error) => { throw new Error(`${error.message}\n${this.lines.join('\n')}`); });
   }
 
-  async kill(signal = 'SIGKILL') { this.child.kill(signal); await this.ended; }
+  /** Ends the program; one that does not heed the signal within ten seconds is killed. */
+  async kill(signal = 'SIGKILL') {
+    this.child.kill(signal);
+    const harder = setTimeout(() => this.child.kill('SIGKILL'), 10000);
+    await this.ended;
+    clearTimeout(harder);
+  }
 }
 
 async function freePort() {
