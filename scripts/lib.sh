@@ -80,12 +80,17 @@ http_status() {
   printf '%s' "$status"
 }
 
+# need_venv: Python that can make environments of its own.
+need_venv() {
+  need python3 python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
+}
+
 # venv NAME PACKAGE==VERSION...: sets VENV to a Python environment with these packages (from PyPI), made once.
 venv() {
   local name=$1
   shift
-  need python3 python3
-  python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
+  need_venv
   VENV="$root/target/tools/$name"
   local made="$VENV/made-with"
   if [ "$(cat "$made" 2>/dev/null)" != "$*" ]; then
