@@ -127,7 +127,7 @@ impl Watch {
     fn announce(&self) {
         let view: Option<StatusView> = self.venues.tracker(self.venue).announce(now());
         if let Some(view) = view {
-            info!(venue = view.source, status = view.status, message = view.message, "venue status");
+            info!(venue = view.source, status = view.status, detail = view.message, "venue status");
             self.metrics.health(&view);
             self.bulletin.post(self.venues.announcement(self.venue, &view));
         }

@@ -50,6 +50,7 @@ async fn each_bad_message_gets_one_clear_error_and_nobody_else_notices() {
     let results = bad.subscribe(&["NOPE"]).await;
     assert_eq!(results[0]["code"], "UNKNOWN_SYMBOL");
     assert_eq!(gateway.metric("tickcast_connections"), 2.0);
+    drop((bad, other));
     gateway.stop().await;
 }
 
@@ -102,6 +103,7 @@ async fn a_flood_is_answered_message_by_message_and_the_connection_stays() {
         (browser.hear_data().await["type"] == "pong").then_some(())
     })
     .await;
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -126,5 +128,6 @@ async fn subscriptions_and_connections_are_limited() {
         matches!(browser.frame().await, Message::Text(_)).then_some(())
     })
     .await;
+    drop(first);
     gateway.stop().await;
 }

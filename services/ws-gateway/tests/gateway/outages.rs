@@ -34,6 +34,7 @@ async fn what_is_subscribed_while_the_venue_is_unknown_becomes_live_or_refused_b
     assert_eq!(browser.until(|m| m["type"] == "symbolState").await["state"], "live");
     let connected = browser.see_status("ctrader", "connected").await;
     assert_eq!(connected["availableSymbols"], json!(["EURUSD"]));
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -73,6 +74,7 @@ async fn a_venues_troubles_are_told_and_hide_no_other_venue() {
     browser.see_status("ctrader", "connected").await;
     ingest.say(|h| (h.link, h.auth) = (LinkState::Down, AuthState::Refused)).await;
     browser.until_status("ctrader", "error").await;
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -99,6 +101,7 @@ async fn a_dead_ingest_is_noticed_and_its_successor_is_told_what_is_wanted() {
     let tick = browser.until_type("tick").await;
     assert_eq!((&tick["epoch"], &tick["snapshot"]), (&json!("2"), &json!(true)));
     browser.see_status("ctrader", "connected").await;
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -134,6 +137,7 @@ async fn the_bus_goes_and_comes_back_and_so_do_the_prices() {
     assert_eq!(browser.until_type("tick").await["seq"], 5);
     eventually("readiness", async || (gateway.http("GET", "/readyz", &[]).await.0 == 200).then_some(()))
         .await;
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -149,6 +153,7 @@ async fn a_gateway_starts_without_the_bus_and_finds_it_later() {
     nats.begin().await;
     let _ingest = FakeIngest::start(&nats, "ctrader", 1, &["EURUSD"]).await;
     browser.until_status("ctrader", "connected").await;
+    drop(browser);
     gateway.stop().await;
 }
 

@@ -60,6 +60,7 @@ async fn a_browser_sees_the_last_known_tick_and_then_every_tick() {
     assert_eq!(gateway.metric("tickcast_ticks_received_total{venue=\"ctrader\"}"), 3.0);
     assert_eq!(gateway.metric("tickcast_ticks_encoded_total"), 3.0);
     assert_eq!(ingest.leases().iter().filter(|lease| lease.generation == 2).count(), 0);
+    drop((first, second));
     gateway.stop().await;
 }
 
@@ -86,6 +87,7 @@ async fn a_hole_in_the_numbers_is_announced_before_the_next_tick() {
     assert_eq!(gateway.metric(&ignored("repeated")), 1.0);
     assert_eq!(gateway.metric(&ignored("old_epoch")), 1.0);
     assert_eq!(gateway.metric("tickcast_ticks_missed_total"), 3.0);
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -126,6 +128,7 @@ async fn a_browser_that_does_not_read_is_lapped_and_told_exactly_what_it_missed(
     }
     assert_eq!(delivered + missed, last);
     assert!(missed > 0, "{delivered} delivered");
+    drop((quick, slow));
     gateway.stop().await;
 }
 
@@ -150,6 +153,7 @@ async fn names_are_resolved_and_refused_by_a_known_catalogue() {
     ingest.publish("EURUSD", 7, 0, Body::State(refused)).await;
     let state = browser.until(|m| m["state"] == "refused").await;
     assert_eq!((&state["symbol"], &state["code"]), (&json!("EURUSD"), &json!("SYMBOL_REFUSED")));
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -174,7 +178,7 @@ async fn a_channel_is_let_go_when_nobody_reads_it_for_a_while() {
 async fn many_subscribers_make_few_leases_and_renewals_keep_them() {
     let names: Vec<String> = (0..50).map(|n| format!("SYM{n:02}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (_nats, mut ingest, gateway, _browser) = spine(&names, &[]).await;
+    let (_nats, mut ingest, gateway, browser) = spine(&names, &[]).await;
     let mut browsers = Vec::new();
     for name in &names {
         let mut browser = gateway.browser().await;
@@ -192,6 +196,7 @@ async fn many_subscribers_make_few_leases_and_renewals_keep_them() {
     let renewed = ingest.lease("a renewal", before, |_| true).await;
     assert_eq!(renewed.generation, lease.generation);
     assert!(!renewed.repeat_last);
+    drop(browser);
     gateway.stop().await;
 }
 
@@ -247,6 +252,7 @@ async fn the_pages_beside_the_socket() {
         assert_eq!(gateway.http("GET", path, &[]).await.0, 200, "{path}");
     }
     assert_eq!(gateway.http("GET", "/ws", &[]).await.0, 426);
+    drop(browser);
     gateway.stop().await;
 }
 
