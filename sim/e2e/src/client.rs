@@ -7,16 +7,16 @@ use futures_util::{SinkExt, StreamExt};
 use loadgen::{Audit, Findings};
 use serde_json::{Value, json};
 use tickcast_model::Position;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::wait::DEADLINE;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<TcpStream>;
 
 /// The most messages remembered; a test that makes more is too long.
 const MESSAGES_MAX: usize = 200_000;
@@ -29,6 +29,7 @@ pub struct Client {
     sink: SplitSink<Socket, Message>,
     shared: Arc<Shared>,
     reading: JoinHandle<()>,
+    paused: watch::Sender<bool>,
     next: usize,
 }
 
@@ -54,12 +55,31 @@ impl Default for Seen {
 impl Client {
     /// Connects to a gateway.
     pub async fn connect(addr: SocketAddr) -> Self {
-        let url = format!("ws://{addr}/ws");
-        let (socket, _) = timeout(DEADLINE, connect_async(&url)).await.unwrap().unwrap();
-        let (sink, stream) = socket.split();
+        Self::upgrade(addr, TcpSocket::new_v4().unwrap()).await
+    }
+
+    /// Connects with a receive buffer of a few KB, so that the gateway soon notices when it is not read.
+    pub async fn connect_narrow(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::upgrade(addr, socket).await
+    }
+
+    async fn upgrade(addr: SocketAddr, socket: TcpSocket) -> Self {
+        let connecting = async {
+            let stream = socket.connect(addr).await.unwrap();
+            client_async(format!("ws://{addr}/ws"), stream).await.unwrap().0
+        };
+        let (sink, stream) = timeout(DEADLINE, connecting).await.unwrap().split();
         let shared = Arc::new(Shared::default());
-        let reading = tokio::spawn(read(stream, shared.clone()));
-        Self { sink, shared, reading, next: 0 }
+        let (paused, while_paused) = watch::channel(false);
+        let reading = tokio::spawn(read(stream, shared.clone(), while_paused));
+        Self { sink, shared, reading, paused, next: 0 }
+    }
+
+    /// Reads nothing any more, until told otherwise.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused.send_replace(paused);
     }
 
     /// Sends a JSON message.
@@ -231,8 +251,11 @@ impl Shared {
     }
 }
 
-async fn read(mut stream: SplitStream<Socket>, shared: Arc<Shared>) {
+async fn read(mut stream: SplitStream<Socket>, shared: Arc<Shared>, mut paused: watch::Receiver<bool>) {
     loop {
+        if paused.wait_for(|paused| !paused).await.is_err() {
+            return;
+        }
         let next = stream.next().await;
         let mut seen = shared.lock();
         match next {

@@ -89,7 +89,8 @@ impl Spine {
 pub struct Sim {
     /// The process.
     pub process: Process,
-    admin: SocketAddr,
+    /// Its admin pages.
+    pub admin: SocketAddr,
     venue: SocketAddr,
     ca_file: PathBuf,
 }
@@ -223,6 +224,7 @@ impl Gateway {
             ("WS_PORT", "0"),
             ("GATEWAY_VENUES", "ctrader"),
             ("LEASE_TTL_MS", "3000"),
+            ("INTEREST_LINGER_MS", "500"),
             ("DRAIN_MS", "500"),
         ]);
         environment.extend(variables(setup.all));

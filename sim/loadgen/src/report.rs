@@ -207,6 +207,9 @@ impl fmt::Display for Report {
             ("venue to client", &self.latency_from_venue),
             ("ingest to client", &self.latency_from_ingest),
         ] {
+            if latency.count == 0 {
+                continue;
+            }
             write!(f, "{name:<22}")?;
             for us in [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us] {
                 write!(f, "{:>10}", format!("{}.{:02}", us / 1000, us % 1000 / 10))?;
