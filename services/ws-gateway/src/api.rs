@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use async_nats::RequestErrorKind;
 use async_nats::{HeaderMap, Request as BusRequest};
-use axum::extract::{Query, Request, State};
+use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
@@ -113,6 +113,20 @@ struct Asked {
     symbols: Option<String>,
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Response> {
+        match Query::<Self>::from_request_parts(parts, state).await {
+            Ok(Query(asked)) => Ok(asked),
+            Err(rejected) => {
+                let words = rejected.body_text();
+                Err(failed(StatusCode::BAD_REQUEST, "BAD_MESSAGE", words, Value::Null))
+            }
+        }
+    }
+}
+
 /// The venue asked for, or the default one.
 fn venue_of(gateway: &Gateway, asked: &Asked) -> Result<(VenueNumber, VenueId), Box<Response>> {
     let number = match &asked.source {
@@ -142,7 +156,7 @@ async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
 const SYMBOLS_MAX: usize = 500;
 
 /// Instruments whose name or description contains `q`, the first [`SYMBOLS_MAX`] of them.
-async fn symbols(State(gateway): State<Arc<Gateway>>, Query(asked): Query<Asked>) -> Response {
+async fn symbols(State(gateway): State<Arc<Gateway>>, asked: Asked) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Instrument<'a> {
@@ -182,7 +196,7 @@ const TICKS_MAX: usize = 1_000;
 ///
 /// A gateway holds the channels its WebSocket clients read; asking here creates no demand. `missing` names what was
 /// asked for and is not held, or has not ticked yet.
-async fn ticks(State(gateway): State<Arc<Gateway>>, Query(asked): Query<Asked>) -> Response {
+async fn ticks(State(gateway): State<Arc<Gateway>>, asked: Asked) -> Response {
     let (venue, id) = match venue_of(&gateway, &asked) {
         Ok(venue) => venue,
         Err(answer) => return *answer,
@@ -230,7 +244,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 async fn reconnect(
     State(gateway): State<Arc<Gateway>>,
     Extension(admin): Extension<Admin>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
 ) -> Response {
     if !admin.anonymous {
         let message = "reconnecting a venue is off unless ALLOW_ANONYMOUS_ADMIN=true";

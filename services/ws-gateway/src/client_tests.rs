@@ -142,6 +142,28 @@ async fn a_burst_is_delivered_whole_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_the_bytes_are_cut_the_messages_are_the_same() {
+    for pipe in [1, 2, 7, 1_000, 64 * 1024] {
+        let gateway = gateway();
+        let mut browser = Browser::open(&gateway, pipe).await;
+        browser.say(json!({"type":"subscribe","symbols":["EURUSD","NOPE"],"id":"é"})).await;
+        let response = browser.hear().await;
+        assert_eq!(response["id"], "é", "{pipe}");
+        assert_eq!(response["results"][1]["code"], "UNKNOWN_SYMBOL");
+        assert_eq!(browser.hear().await["state"], "pending");
+        publish(&gateway, "EURUSD", 1);
+        assert_eq!(browser.hear().await["snapshot"], true);
+        browser.say(json!({"type":"unsubscribe","symbols":"EURUSD"})).await;
+        let response = browser.hear().await;
+        let response = if response["type"] == "symbolState" { browser.hear().await } else { response };
+        assert_eq!(response["results"][0]["status"], "unsubscribed");
+        browser.socket.close(None).await.unwrap();
+        assert!(matches!(browser.next().await, Message::Close(_)));
+        browser.server.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_client_gets_a_heartbeat_and_pings() {
     let gateway = gateway();
     let began = Instant::now();

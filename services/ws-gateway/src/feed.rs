@@ -18,6 +18,8 @@ pub struct Feed {
     state_version: u32,
     /// Grows with each event that was accepted.
     events: u64,
+    /// Somebody joined while the venue was away, and waits for the next event whatever it says.
+    is_awaited: bool,
 }
 
 /// What became of an event.
@@ -73,6 +75,7 @@ impl Feed {
             state,
             state_version: 1,
             events: 0,
+            is_awaited: false,
         }
     }
 
@@ -91,7 +94,7 @@ impl Feed {
                 }
                 let json = self.writer.tick(tick, event.position);
                 self.ring.push(Frame::new(event.position, tick.received_us, arrived_us, json, tick.snapshot));
-                self.events += 1;
+                self.accept();
                 // A tick proves that the symbol is live; what the venue reports on subscribing proves nothing.
                 if !tick.snapshot {
                     self.change_state(&StateChange::plain(SymbolState::Live));
@@ -99,22 +102,28 @@ impl Feed {
                 Published::Tick
             }
             Body::State(state) => {
-                self.events += 1;
-                self.change_state(state);
-                // Even a state that is known ends the waiting of those who joined while the venue was away.
-                Published::State
+                let was_awaited = self.accept();
+                let has_changed = self.change_state(state);
+                if has_changed || was_awaited { Published::State } else { Published::Repeated }
             }
         }
     }
 
-    fn change_state(&mut self, state: &StateChange) {
+    /// Counts an event; true where somebody waited for any.
+    fn accept(&mut self) -> bool {
+        self.events += 1;
+        std::mem::take(&mut self.is_awaited)
+    }
+
+    fn change_state(&mut self, state: &StateChange) -> bool {
         // A live symbol needs no reason, so two of them never differ.
         if self.state == *state || (self.is_live() && state.state == SymbolState::Live) {
-            return;
+            return false;
         }
         self.state = state.clone();
         self.state_json = self.writer.state(state);
         self.state_version = self.state_version.wrapping_add(1);
+        true
     }
 
     fn is_live(&self) -> bool {
@@ -133,7 +142,8 @@ impl Feed {
 
     /// A place for a new reader. Where the venue is `away`, what is known may be old: the reader is told `pending`, and
     /// the state again once something is heard.
-    pub fn join(&self, away: bool) -> Reading {
+    pub fn join(&mut self, away: bool) -> Reading {
+        self.is_awaited |= away;
         Reading {
             cursor: self.ring.join(),
             // Live goes without saying.
@@ -244,17 +254,30 @@ mod tests {
         assert_eq!(all(&feed, &mut reading), ["pending "]);
         assert_eq!(feed.publish(&tick(1, 1, false), 0), Published::Tick);
         assert_eq!(all(&feed, &mut reading), ["snapshot 1", "live "]);
-        assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::State);
+        assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::Repeated);
         assert_eq!(all(&feed, &mut reading), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_state_that_is_known_is_news_to_who_joined_while_the_venue_was_away() {
+        let mut feed = feed();
+        feed.publish(&tick(1, 1, false), 0);
+        let mut reading = feed.join(true);
+        assert_eq!(all(&feed, &mut reading), ["snapshot 1", "pending VENUE_DOWN"]);
+        assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::State);
+        assert_eq!(all(&feed, &mut reading), ["live "]);
+        assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::Repeated);
     }
 
     #[test]
     fn live_goes_without_saying_on_joining_and_anything_else_follows_the_snapshot() {
         let mut feed = feed();
         feed.publish(&tick(1, 1, false), 0);
-        assert_eq!(all(&feed, &mut feed.join(false)), ["snapshot 1"]);
+        let mut reading = feed.join(false);
+        assert_eq!(all(&feed, &mut reading), ["snapshot 1"]);
         feed.publish(&state(1, SymbolState::Stale), 0);
-        assert_eq!(all(&feed, &mut feed.join(false)), ["snapshot 1", "stale "]);
+        let mut reading = feed.join(false);
+        assert_eq!(all(&feed, &mut reading), ["snapshot 1", "stale "]);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct GatewayMetrics {
 pub struct TickMetrics {
     /// Ticks taken from the bus.
     pub received: Counter,
-    /// Ticks that were there before.
+    /// Ticks and states that were there before.
     pub repeated: Counter,
     /// Events of a replaced incarnation.
     pub old_epoch: Counter,

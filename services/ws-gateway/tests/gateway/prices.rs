@@ -232,6 +232,9 @@ async fn the_pages_beside_the_socket() {
     assert!(body.contains("UNKNOWN_SOURCE"), "{body}");
     let (code, _, _) = gateway.http("POST", "/api/v1/status", &[]).await;
     assert_eq!(code, 405);
+    let (code, _, body) = gateway.http("GET", "/api/v1/ticks?source=ib&source=ctrader", &[]).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &body["error"]["code"]), (400, &json!("BAD_MESSAGE")));
 
     let (code, _, _) = gateway.http("POST", "/api/v1/reconnect?source=ctrader", &[]).await;
     assert_eq!((code, ingest.reconnects()), (200, 1));
