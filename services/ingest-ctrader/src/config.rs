@@ -33,9 +33,15 @@ impl Config {
         let port = reader.number("CTRADER_PORT", PORT, 1..=u16::MAX, "", "upstream port (protobuf over TLS)");
         // Older names, used only as a pair: a PORT alone often means something else on the same machine.
         let older_host = reader.optional("HOST", "", "older name of CTRADER_HOST, with PORT");
-        let older_port = reader.number("PORT", 0, 0..=u16::MAX, "", "older name of CTRADER_PORT, with HOST");
-        let (host, port) = match older_host {
-            Some(older) if older_port != 0 && host.as_deref() == Some(DEMO) => (older, older_port),
+        let older_port = reader.optional("PORT", "", "older name of CTRADER_PORT, with HOST");
+        let (host, port) = match (older_host, older_port) {
+            (Some(older), Some(older_port)) if host.as_deref() == Some(DEMO) => {
+                let older_port = older_port.parse().unwrap_or(0);
+                if older_port == 0 {
+                    reader.problem("PORT", "is not a port");
+                }
+                (older, older_port)
+            }
             _ => (host.unwrap_or_default(), port),
         };
         Self {
@@ -93,6 +99,7 @@ mod tests {
     #[test]
     fn the_older_names_count_as_a_pair_only() {
         assert_eq!(read(&[("HOST", "old"), ("PORT", "1")]).0.host, "old");
+        assert!(read(&[("HOST", "old"), ("PORT", "x")]).1[0].contains("PORT"));
         assert_eq!(read(&[("HOST", "old")]).0.host, "demo.ctraderapi.com");
         assert_eq!(read(&[("PORT", "1")]).0.port, 5035);
         let newer = read(&[("HOST", "old"), ("PORT", "1"), ("CTRADER_HOST", "new"), ("CTRADER_PORT", "2")]).0;

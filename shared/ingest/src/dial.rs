@@ -1,6 +1,7 @@
+use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,37 +39,45 @@ pub struct TlsDialler {
     host: String,
     port: u16,
     name: ServerName<'static>,
-    connector: TlsConnector,
+    ca_file: Option<PathBuf>,
 }
 
 /// A dead path shows at the socket after about this long without an answer, below the protocol's own watchdogs.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 impl TlsDialler {
-    /// A dialler for one host; `ca_file` holds extra trust anchors as PEM, and is read anew for nothing: once, here.
+    /// A dialler for one host; `ca_file` holds extra trust anchors as PEM. It is read at each dialling, so a venue whose
+    /// certificate was exchanged is trusted again without a restart.
     ///
     /// # Errors
     /// [`IngestError::Host`] and [`IngestError::TrustAnchors`] where the settings cannot be used.
     pub fn new(host: &str, port: u16, ca_file: Option<&Path>) -> Result<Self, IngestError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| IngestError::Host(host.to_owned()))?;
+        let dialler = Self { host: host.to_owned(), port, name, ca_file: ca_file.map(Path::to_owned) };
+        dialler.connector()?;
+        Ok(dialler)
+    }
+
+    fn connector(&self) -> Result<TlsConnector, IngestError> {
         let mut anchors = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(file) = ca_file {
-            let unusable =
-                |reason: String| IngestError::TrustAnchors { file: file.display().to_string(), reason };
-            let certificates =
-                CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-                anchors.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        if let Some(file) = &self.ca_file {
+            let unusable = |error: &dyn fmt::Display| IngestError::TrustAnchors {
+                file: file.display().to_string(),
+                reason: error.to_string(),
+            };
+            for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))? {
+                let certificate = certificate.map_err(|error| unusable(&error))?;
+                anchors.add(certificate).map_err(|error| unusable(&error))?;
             }
         }
         let config = ClientConfig::builder().with_root_certificates(anchors).with_no_client_auth();
-        Ok(Self { host: host.to_owned(), port, name, connector: TlsConnector::from(Arc::new(config)) })
+        Ok(TlsConnector::from(Arc::new(config)))
     }
 }
 
 impl Dial for TlsDialler {
     async fn dial(&self) -> Result<Box<dyn Transport>, Cause> {
+        let connector = self.connector().map_err(|error| Cause::new(CauseKind::Tls, error.to_string()))?;
         let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
             .await
             .map_err(|error| Cause::new(CauseKind::Dns, format!("{}: {error}", self.host)))?;
@@ -79,7 +88,7 @@ impl Dial for TlsDialler {
                     prepare(&stream)
                         .map_err(|error| Cause::new(CauseKind::Unreachable, error.to_string()))?;
                     let tls =
-                        self.connector.connect(self.name.clone(), stream).await.map_err(|e| tls_cause(&e))?;
+                        connector.connect(self.name.clone(), stream).await.map_err(|e| tls_cause(&e))?;
                     return Ok(Box::new(tls));
                 }
                 Err(error) => failure = Cause::new(connect_kind(&error), format!("{address}: {error}")),
@@ -129,7 +138,7 @@ mod tests {
     }
 
     /// A certificate for localhost, its acceptor, and a file that holds it as trust anchor.
-    fn certificate() -> (TlsAcceptor, std::path::PathBuf) {
+    fn certificate() -> (TlsAcceptor, PathBuf) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
@@ -165,6 +174,25 @@ mod tests {
         let mut bytes = [0; 4];
         stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"ping");
+        server.await.unwrap();
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_exchanged_certificate_is_trusted_at_the_next_dialling() {
+        let (_, file) = certificate();
+        let (acceptor, exchanged) = certificate();
+        let (listener, port) = listener().await;
+        let server = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().await.unwrap();
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let dialler = TlsDialler::new("localhost", port, Some(&file)).unwrap();
+        assert_eq!(dialler.dial().await.err().expect("an old anchor").kind, CauseKind::Tls);
+        std::fs::rename(exchanged, &file).unwrap();
+        assert!(dialler.dial().await.is_ok());
         server.await.unwrap();
         std::fs::remove_file(file).unwrap();
     }
