@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::process::Process;
+use crate::process::{Process, Signal};
 use crate::wait::eventually;
 
 /// A bus server of the test's own.
@@ -39,6 +39,14 @@ impl Nats {
         if let Some(mut process) = self.process.take() {
             process.kill_9();
         }
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.as_mut().expect("nats-server runs").signal(signal);
     }
 
     /// Starts it again on the same port.

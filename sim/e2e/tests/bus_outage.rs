@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
 
 use serde_json::Value;
-use sim_e2e::{Setup, Spine, eventually, fetch, tick_numbers};
+use sim_e2e::{Setup, Signal, Spine, eventually, fetch, tick_numbers};
 
 async fn not_ready_because_of_the_bus(name: &str, admin: std::net::SocketAddr) {
     eventually(&format!("{name} to say that the bus is away"), async || {
@@ -85,4 +85,34 @@ async fn everything_comes_up_when_the_bus_comes_last() {
     client.tick("EURUSD").await;
     spine.ingest.ready().await;
     spine.sim.holds(&["EURUSD"]).await;
+}
+
+#[tokio::test]
+async fn a_bus_that_hangs_is_noticed_and_what_it_held_back_does_no_harm() {
+    let mut spine = Spine::start(Setup::default()).await;
+    let mut client = spine.client().await;
+    client.subscribe(&["EURUSD", "GBPUSD"]).await;
+    client.tick("EURUSD").await;
+    spine.nats.signal(Signal::STOP);
+    client
+        .expect("the venue to be out of reach", |message| {
+            message["type"] == "status" && message["status"] == "disconnected"
+        })
+        .await;
+    // Its sockets take bytes meanwhile; only an unanswered ping tells that nobody reads them.
+    not_ready_because_of_the_bus("the ingest", spine.ingest.admin).await;
+    not_ready_because_of_the_bus("the gateway", spine.gateways[0].admin).await;
+    let before = client.seen_since(0).into_iter().rfind(|message| message["type"] == "tick");
+    let before = before.unwrap();
+
+    spine.nats.signal(Signal::CONT);
+    client.status("connected").await;
+    for _ in 0..20 {
+        let tick = client.tick("EURUSD").await;
+        assert_eq!(tick_numbers(&tick).0, tick_numbers(&before).0);
+        client.tick("GBPUSD").await;
+    }
+    client.assert_unbroken();
+    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+    assert_eq!(spine.sim.opened().await, 1, "the venue's link was dropped");
 }
