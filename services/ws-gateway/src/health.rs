@@ -27,6 +27,8 @@ pub struct VenueTracker {
     /// True once the venue's instruments are known.
     has_catalogue: bool,
     announced: Option<Key>,
+    /// True once `connected` was announced for the connection there is: then prices that move again are `tick_resumed`.
+    said_connected: bool,
 }
 
 /// What a client notices of a status; ages and countdowns are not in it.
@@ -75,6 +77,7 @@ impl VenueTracker {
             heard: None,
             has_catalogue: false,
             announced: None,
+            said_connected: false,
         }
     }
 
@@ -134,7 +137,9 @@ impl VenueTracker {
             return None;
         }
         let was_stale = self.announced.as_ref().is_some_and(|before| before.status == STALE);
-        if was_stale && view.status == CONNECTED && view.health.data == DataState::Live.as_str() {
+        let resumes = was_stale && self.said_connected && view.health.data == DataState::Live.as_str();
+        self.said_connected = view.status == CONNECTED || (view.status == STALE && self.said_connected);
+        if view.status == CONNECTED && resumes {
             view.status = "tick_resumed".into();
             view.message = format!("{}: prices move again", self.venue);
         }

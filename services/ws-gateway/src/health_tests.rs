@@ -120,6 +120,19 @@ fn ages_alone_are_not_announced() {
 }
 
 #[test]
+fn a_new_connection_whose_prices_move_late_is_connected_and_not_resumed() {
+    let mut rig = Rig::up();
+    rig.hear(|h| h.data = DataState::Stale);
+    assert_eq!(rig.announced(), "stale");
+    rig.hear(|h| (h.link, h.data, h.attempt) = (LinkState::Down, DataState::Stale, 1));
+    assert_eq!(rig.announced(), "reconnecting");
+    rig.hear(|h| (h.data, h.attempt) = (DataState::Stale, 1));
+    assert_eq!(rig.announced(), "stale");
+    rig.hear(|h| h.attempt = 1);
+    assert_eq!(rig.announced(), "connected");
+}
+
+#[test]
 fn prices_that_move_again_are_announced_once() {
     let mut rig = Rig::up();
     rig.hear(|h| h.data = DataState::Stale);
