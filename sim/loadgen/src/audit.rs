@@ -28,6 +28,8 @@ pub struct Findings {
     pub epoch_changes: u64,
     /// Ticks of channels nobody asked for.
     pub unasked: u64,
+    /// Ticks that came folded into a later one (`latest` mode).
+    pub folded: u64,
 }
 
 impl Findings {
@@ -50,6 +52,62 @@ impl Findings {
         self.disordered += other.disordered;
         self.epoch_changes += other.epoch_changes;
         self.unasked += other.unasked;
+        self.folded += other.folded;
+    }
+
+    /// A tick arrived of a channel nobody asked for.
+    pub fn unasked(&mut self, snapshot: bool) {
+        self.ticks += 1;
+        self.snapshots += u64::from(snapshot);
+        self.unasked += 1;
+    }
+}
+
+/// Where one client stands in one channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Channel {
+    last: Option<Position>,
+    /// Ticks declared missing since the last tick.
+    announced: u32,
+}
+
+impl Channel {
+    /// A tick arrived; `folded` ticks before it are in it (`latest` mode), which is no loss.
+    pub fn tick(&mut self, findings: &mut Findings, position: Position, snapshot: bool, folded: u64) {
+        findings.ticks += 1;
+        findings.snapshots += u64::from(snapshot);
+        findings.folded += folded;
+        let announced = u64::from(std::mem::take(&mut self.announced));
+        let Some(last) = self.last.replace(position) else { return };
+        if position.epoch != last.epoch || position.seq <= last.seq {
+            if position.epoch > last.epoch {
+                findings.epoch_changes += 1;
+                return;
+            }
+            if position == last {
+                findings.duplicates += 1;
+            } else {
+                findings.disordered += 1;
+            }
+            self.last = Some(last);
+            self.announced = u32::try_from(announced).unwrap_or(u32::MAX);
+            return;
+        }
+        let missing = position.seq - last.seq - 1;
+        let accounted = announced.saturating_add(folded);
+        if missing > accounted {
+            findings.holes += 1;
+            findings.lost += missing - accounted;
+        } else if missing < accounted {
+            findings.overstated += 1;
+        }
+    }
+
+    /// A `gap` message arrived, declaring `missed` ticks.
+    pub fn gap(&mut self, findings: &mut Findings, missed: u64) {
+        findings.gaps += 1;
+        findings.missed = findings.missed.saturating_add(missed);
+        self.announced = self.announced.saturating_add(u32::try_from(missed).unwrap_or(u32::MAX));
     }
 }
 
@@ -58,13 +116,6 @@ pub struct Audit {
     channels: HashMap<Box<[u8]>, Channel>,
     channels_max: usize,
     findings: Findings,
-}
-
-#[derive(Default)]
-struct Channel {
-    last: Option<Position>,
-    /// Ticks declared missing since the last tick.
-    announced: u64,
 }
 
 impl Audit {
@@ -80,44 +131,17 @@ impl Audit {
 
     /// A tick arrived.
     pub fn tick(&mut self, symbol: &[u8], position: Position, snapshot: bool) {
-        self.findings.ticks += 1;
-        self.findings.snapshots += u64::from(snapshot);
-        let Some(channel) = channel_of(&mut self.channels, self.channels_max, symbol) else {
-            self.findings.unasked += 1;
-            return;
-        };
-        let announced = std::mem::take(&mut channel.announced);
-        let last = channel.last.replace(position);
-        let Some(last) = last else { return };
-        if position.epoch != last.epoch || position.seq <= last.seq {
-            if position.epoch > last.epoch {
-                self.findings.epoch_changes += 1;
-                return;
-            }
-            if position == last {
-                self.findings.duplicates += 1;
-            } else {
-                self.findings.disordered += 1;
-            }
-            channel.last = Some(last);
-            channel.announced = announced;
-            return;
-        }
-        let missing = position.seq - last.seq - 1;
-        if missing > announced {
-            self.findings.holes += 1;
-            self.findings.lost += missing - announced;
-        } else if missing < announced {
-            self.findings.overstated += 1;
+        match channel_of(&mut self.channels, self.channels_max, symbol) {
+            Some(channel) => channel.tick(&mut self.findings, position, snapshot, 0),
+            None => self.findings.unasked(snapshot),
         }
     }
 
     /// A `gap` message arrived, declaring `missed` ticks.
     pub fn gap(&mut self, symbol: &[u8], missed: u64) {
-        self.findings.gaps += 1;
-        self.findings.missed = self.findings.missed.saturating_add(missed);
-        if let Some(channel) = channel_of(&mut self.channels, self.channels_max, symbol) {
-            channel.announced = channel.announced.saturating_add(missed);
+        match channel_of(&mut self.channels, self.channels_max, symbol) {
+            Some(channel) => channel.gap(&mut self.findings, missed),
+            None => Channel::default().gap(&mut self.findings, missed),
         }
     }
 
@@ -225,6 +249,17 @@ mod tests {
         audit.forget(b"A");
         audit.tick(b"A", at(1, 1), true);
         assert_eq!(audit.findings().duplicates, 0);
+    }
+
+    #[test]
+    fn ticks_folded_into_one_are_accounted_for_and_nothing_more() {
+        let (mut channel, mut found) = (Channel::default(), Findings::default());
+        channel.tick(&mut found, at(1, 1), false, 0);
+        channel.tick(&mut found, at(1, 5), false, 3);
+        assert!(found.is_clean());
+        assert_eq!(found.folded, 3);
+        channel.tick(&mut found, at(1, 9), false, 1);
+        assert_eq!((found.holes, found.lost), (1, 2));
     }
 
     proptest! {

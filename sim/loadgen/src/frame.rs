@@ -44,19 +44,37 @@ impl FrameReader {
     /// [`LoadError::Frame`] where the bytes are no server's frames or a message is above [`MESSAGE_BYTES_MAX`];
     /// the connection is of no use after that.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Message<'_>)) -> Result<(), LoadError> {
-        if self.partial.is_empty() {
-            let used = self.read(bytes, &mut each)?;
-            self.partial.extend_from_slice(&bytes[used..]);
-            return Ok(());
-        }
-        let mut joined = std::mem::take(&mut self.partial);
-        joined.extend_from_slice(bytes);
-        let used = self.read(&joined, &mut each)?;
-        joined.drain(..used);
-        if !joined.is_empty() || joined.capacity() <= KEPT_BYTES_MAX {
-            self.partial = joined;
-        }
+        let bytes = if self.partial.is_empty() { bytes } else { self.complete(bytes, &mut each)? };
+        let used = self.read(bytes, &mut each)?;
+        self.partial.extend_from_slice(&bytes[used..]);
         Ok(())
+    }
+
+    /// Completes the frame whose start is held, taking no more bytes than it needs; gives the bytes after it.
+    fn complete<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        each: &mut impl FnMut(Message<'_>),
+    ) -> Result<&'a [u8], LoadError> {
+        let mut partial = std::mem::take(&mut self.partial);
+        while !bytes.is_empty() {
+            let wanted = match Header::read(&partial)? {
+                None => partial.len() + 1,
+                Some(header) => header.bytes + header.payload_bytes,
+            };
+            let (taken, after) = bytes.split_at(bytes.len().min(wanted.saturating_sub(partial.len())));
+            partial.extend_from_slice(taken);
+            bytes = after;
+            let used = self.read(&partial, each)?;
+            if used > 0 {
+                partial.clear();
+                break;
+            }
+        }
+        if !partial.is_empty() || partial.capacity() <= KEPT_BYTES_MAX {
+            self.partial = partial;
+        }
+        Ok(bytes)
     }
 
     /// Bytes held for messages that have not come whole.

@@ -13,6 +13,10 @@ pub struct TickFields<'a> {
     pub received_at_ms: Option<i64>,
     /// True for the last known tick given on subscribing.
     pub snapshot: bool,
+    /// Ticks folded into this one, itself included; 1 where it is alone.
+    pub merged: u64,
+    /// The last three decimals of `bid`, where it has so many: the bench's feed puts the microseconds of its stamp there.
+    pub bid_thousandths: Option<u16>,
 }
 
 /// What a message is, as far as this tool tells messages apart.
@@ -30,9 +34,72 @@ pub enum Scanned<'a> {
 /// Only fields of the outermost object count, in any order and with any white space. `None` where the bytes are not an
 /// object with a `type`, or a tick lacks one of its fields.
 pub fn scan(message: &[u8]) -> Option<Scanned<'_>> {
+    usual_tick(message).map_or_else(|| scan_any(message), |tick| Some(Scanned::Tick(tick)))
+}
+
+/// The shape in which servers of this project write a tick, read from both ends; `None` for anything else, which is
+/// then read field by field.
+fn usual_tick(message: &[u8]) -> Option<TickFields<'_>> {
+    let rest = message.strip_prefix(br#"{"type":"tick","source":""#)?;
+    let rest = after_text(rest)?.1.strip_prefix(br#","symbol":""#)?;
+    let (symbol, rest) = after_text(rest)?;
+    let rest = rest.strip_prefix(br#","bid":"#)?;
+    let comma = rest.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b'-'))?;
+    let bid_thousandths = thousandths(&rest[..comma]);
+
+    let (rest, seq) = before_number(rest.strip_suffix(b"}")?)?;
+    let (rest, epoch) = before_number(rest.strip_suffix(br#"","seq":"#)?)?;
+    let (rest, received_at_ms) = before_number(rest.strip_suffix(br#","epoch":""#)?)?;
+    let (rest, timestamp_ms) = before_number(rest.strip_suffix(br#","receivedAt":"#)?)?;
+    let rest = rest.strip_suffix(br#","timestamp":"#)?;
+    // Between bid and timestamp stand the other prices alone.
+    let prices = rest.get(comma..)?;
+    let prices = skip_price(prices, br#","ask":"#);
+    let prices = skip_price(prices, br#","price":"#);
+    prices.is_empty().then_some(TickFields {
+        symbol,
+        epoch,
+        seq,
+        timestamp_ms: i64::try_from(timestamp_ms).ok()?,
+        received_at_ms: Some(i64::try_from(received_at_ms).ok()?),
+        snapshot: false,
+        merged: 1,
+        bid_thousandths,
+    })
+}
+
+/// A text up to its closing quote, and what follows; `None` where it holds an escape.
+fn after_text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    (rest[end] == b'"').then(|| (&rest[..end], &rest[end + 1..]))
+}
+
+/// The whole number at the end, and what stands before it.
+fn before_number(rest: &[u8]) -> Option<(&[u8], u64)> {
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, number) = rest.split_at(rest.len() - digits);
+    Some((before, whole_number(number)?))
+}
+
+/// What follows a price with this name, where it comes first.
+fn skip_price<'a>(rest: &'a [u8], name: &[u8]) -> &'a [u8] {
+    let Some(price) = rest.strip_prefix(name) else { return rest };
+    let digits = price.iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-')).count();
+    &price[digits..]
+}
+
+/// The last three decimals of a price.
+fn thousandths(price: &[u8]) -> Option<u16> {
+    let (before, last) = price.split_last_chunk::<3>()?;
+    let has_point = before.contains(&b'.');
+    let value = whole_number(last)?;
+    if has_point { u16::try_from(value).ok() } else { None }
+}
+
+fn scan_any(message: &[u8]) -> Option<Scanned<'_>> {
     let mut rest = Rest(message);
     let mut kind: &[u8] = b"";
-    let mut tick = TickFields::default();
+    let mut tick = TickFields { merged: 1, ..TickFields::default() };
     let (mut symbol, mut epoch, mut seq, mut timestamp) = (None, None, None, None);
     rest.expect(b'{')?;
     if rest.peek()? == b'}' {
@@ -53,6 +120,8 @@ pub fn scan(message: &[u8]) -> Option<Scanned<'_>> {
             b"seq" => seq = Some(whole_number(rest.bare()?)?),
             b"timestamp" => timestamp = Some(i64::try_from(whole_number(rest.bare()?)?).ok()?),
             b"receivedAt" => tick.received_at_ms = Some(i64::try_from(whole_number(rest.bare()?)?).ok()?),
+            b"merged" => tick.merged = whole_number(rest.bare()?)?.max(1),
+            b"bid" => tick.bid_thousandths = thousandths(rest.bare()?),
             b"snapshot" => tick.snapshot = rest.bare()? == b"true",
             _ => rest.skip_value()?,
         }
@@ -184,10 +253,36 @@ mod tests {
             timestamp_ms: 1_700_000_000_123,
             received_at_ms: Some(1_700_000_000_125),
             snapshot: false,
+            merged: 1,
+            bid_thousandths: Some(123),
         };
         assert_eq!(tick(TICK), expected);
         let snapshot = TICK.replace(r#""seq":42"#, r#""seq":42,"snapshot":true"#);
         assert_eq!(tick(&snapshot), TickFields { snapshot: true, ..expected });
+    }
+
+    #[test]
+    fn the_quick_way_and_the_full_way_agree() {
+        let texts = [
+            TICK.to_owned(),
+            TICK.replace(r#""bid":1.08123,"#, ""),
+            TICK.replace(r#""ask":1.08125,"#, ""),
+            TICK.replace(r#""bid":1.08123,"#, r#""bid":108,"#),
+            TICK.replace(r#""timestamp""#, r#""merged":4,"high":2.0,"low":1.0,"timestamp""#),
+            TICK.replace(r#""seq":42"#, r#""seq":42,"merged":4"#),
+            TICK.replace(r#""seq":42"#, r#""seq":42,"snapshot":true"#),
+            TICK.replace("EURUSD", r#"EUR\"USD"#),
+            TICK.replace(r#""price""#, r#""seq""#),
+        ];
+        for text in texts {
+            let full = scan_any(text.as_bytes());
+            if let Some(tick) = usual_tick(text.as_bytes()) {
+                assert_eq!(full, Some(Scanned::Tick(tick)), "{text}");
+            }
+            assert_eq!(scan(text.as_bytes()), full, "{text}");
+        }
+        assert!(usual_tick(TICK.as_bytes()).is_some());
+        assert_eq!(tick(&TICK.replace(r#""seq":42"#, r#""seq":42,"merged":4"#)).merged, 4);
     }
 
     #[test]

@@ -67,7 +67,9 @@ async fn a_venues_troubles_are_told_and_hide_no_other_venue() {
     assert_eq!(browser.hear_data().await["code"], "VENUE_DOWN");
     assert_eq!(browser.see_status("ib", "connected").await["availableSymbols"], json!(["AAPL"]));
 
-    ingest.say(|h| (h.link, h.auth, h.data) = (LinkState::Up, AuthState::Ok, DataState::Stale)).await;
+    ingest.say(|h| (h.link, h.auth, h.data) = (LinkState::Up, AuthState::Ok, DataState::Live)).await;
+    browser.until_status("ctrader", "connected").await;
+    ingest.say(|h| h.data = DataState::Stale).await;
     browser.until_status("ctrader", "stale").await;
     ingest.say(|h| h.data = DataState::Live).await;
     browser.until_status("ctrader", "tick_resumed").await;
