@@ -20,6 +20,7 @@ use crate::gateway::Gateway;
 use crate::hub::{Channel, ChannelKey};
 use crate::session::{LookUp, VenueNumber, World as _};
 use crate::venues::now;
+use crate::wire::payload_of;
 use crate::{console, upgrade};
 
 /// What administrators may do.
@@ -233,7 +234,7 @@ async fn ticks(State(gateway): State<Arc<Gateway>>, asked: Asked) -> Response {
 }
 
 fn last_tick(channel: &Channel) -> Option<Box<RawValue>> {
-    let json = channel.with_feed(|feed| feed.last().map(|frame| frame.snapshot().clone()))?;
+    let json = channel.with_feed(|feed| feed.last().map(|frame| payload_of(frame.snapshot())))?;
     RawValue::from_string(String::from_utf8(json.to_vec()).ok()?).ok()
 }
 

@@ -6,7 +6,7 @@ use slab::Slab;
 
 use crate::mailbox::Mailbox;
 
-/// What is said to every client: the last few messages, which each fetches at its own speed.
+/// What is said to every client: the last few messages, which each writer fetches at its own speed.
 #[derive(Default)]
 pub struct Bulletin {
     notes: Mutex<Notes>,
@@ -24,19 +24,19 @@ struct Notes {
 /// Messages kept. Who is further behind is told the present state instead.
 const NOTES_MAX: usize = 64;
 
-/// One client's place in the bulletin; dropping it ends the reading.
+/// One writer's place in the bulletin; dropping it ends the reading.
 pub struct BulletinSeat {
     bulletin: Arc<Bulletin>,
     number: usize,
     next: u64,
 }
 
-/// What a client gets next.
+/// What a writer gets next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {
     /// This message.
     Message(Bytes),
-    /// Messages are lost for this client; it wants the present state.
+    /// Messages are lost for this writer; it wants the present state.
     Missed,
 }
 
@@ -104,7 +104,7 @@ mod tests {
     fn what_is_posted_after_joining_is_read_once_and_in_order() {
         let bulletin = Arc::new(Bulletin::default());
         bulletin.post(note(0));
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(|| {}));
         let mut seat = bulletin.join(mailbox.clone());
         assert_eq!(seat.fetch(), None);
         bulletin.post(note(1));
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn who_is_too_far_behind_is_told_so_once() {
         let bulletin = Arc::new(Bulletin::default());
-        let mut seat = bulletin.join(Arc::default());
+        let mut seat = bulletin.join(Arc::new(Mailbox::new(|| {})));
         for n in 0..=NOTES_MAX {
             bulletin.post(note(n));
         }

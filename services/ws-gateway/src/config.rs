@@ -38,6 +38,10 @@ pub struct Config {
     pub ping: Duration,
     /// Time in which a stopping gateway spreads its clients' moves.
     pub drain: Duration,
+    /// A busy client is written to no sooner than this after its last write.
+    pub flush: Duration,
+    /// Threads that write to clients.
+    pub writers: usize,
 }
 
 impl Config {
@@ -121,6 +125,20 @@ impl Config {
                 "ALLOW_ANONYMOUS_ADMIN",
                 false,
                 "anybody may ask a venue to reconnect while AUTH=none",
+            ),
+            flush: reader.millis(
+                "FLUSH_MS",
+                5,
+                0..=1_000,
+                "a busy client gets what is pending in one write no sooner than this after its last; a quiet one at once; \
+                 0 = off",
+            ),
+            writers: reader.number(
+                "WRITERS",
+                0,
+                0..=256,
+                "threads",
+                "that write to clients; 0 = as many as the machine has cores",
             ),
             ping: reader.millis(
                 "PING_MS",

@@ -5,15 +5,20 @@ use tickcast_model::{Body, ChannelEvent, StateChange, SymbolState};
 
 use crate::protocol::ChannelWriter;
 use crate::ring::{Cursor, Frame, Gap, Item, Order, Ring};
+use crate::wire::text_frame;
 
 /// What is known of one channel: its last ticks and its state.
+///
+/// The hub has one for each channel, and each writer one that follows it, so that the writer's clients read without a lock.
+#[derive(Clone, Debug)]
 pub struct Feed {
     writer: ChannelWriter,
     ring: Ring,
     /// The greatest incarnation heard of, by a tick or a state.
     epoch: u64,
     state: StateChange,
-    state_json: Bytes,
+    /// The state as a framed message.
+    state_text: Bytes,
     /// Grows with each change of the state.
     state_version: u32,
     /// Grows with each event that was accepted.
@@ -56,7 +61,7 @@ pub enum Step {
     Tick(Arc<Frame>),
     /// Ticks that are lost for this reader.
     Gap(Gap),
-    /// The symbol's state changed (the encoded message).
+    /// The symbol's state changed (the framed message).
     State(Bytes),
 }
 
@@ -68,7 +73,7 @@ impl Feed {
     pub fn new(writer: ChannelWriter, ring_ticks: usize) -> Self {
         let state = StateChange::plain(SymbolState::Pending);
         Self {
-            state_json: writer.state(&state),
+            state_text: text_frame(&writer.state(&state)),
             writer,
             ring: Ring::new(ring_ticks),
             epoch: 0,
@@ -93,7 +98,8 @@ impl Feed {
                     Order::OldEpoch => return Published::OldEpoch,
                 }
                 let json = self.writer.tick(tick, event.position);
-                self.ring.push(Frame::new(event.position, tick.received_us, arrived_us, json, tick.snapshot));
+                let frame = Frame::new(event.position, tick.received_us, arrived_us, &json, tick.snapshot);
+                self.ring.push(Arc::new(frame));
                 self.accept();
                 // A tick proves that the symbol is live; what the venue reports on subscribing proves nothing.
                 if !tick.snapshot {
@@ -121,13 +127,38 @@ impl Feed {
             return false;
         }
         self.state = state.clone();
-        self.state_json = self.writer.state(state);
+        self.state_text = text_frame(&self.writer.state(state));
         self.state_version = self.state_version.wrapping_add(1);
         true
     }
 
     fn is_live(&self) -> bool {
         self.state.state == SymbolState::Live
+    }
+
+    /// Takes over what another feed of the channel got since its frame number `from`; gives the number to go on from.
+    pub fn follow(&mut self, source: &Self, from: u64) -> u64 {
+        if self.state_version != source.state_version {
+            self.state.clone_from(&source.state);
+            self.state_text.clone_from(&source.state_text);
+            self.state_version = source.state_version;
+        }
+        self.epoch = source.epoch;
+        self.events = source.events;
+        self.ring.follow(&source.ring, from)
+    }
+
+    /// The number of the frame that comes next, see [`Feed::follow`].
+    pub fn end(&self) -> u64 {
+        self.ring.end()
+    }
+
+    /// False where [`Feed::next`] has nothing for this reader; may be true although it has nothing.
+    pub fn may_have_more(&self, reading: &Reading) -> bool {
+        self.ring.has_more(&reading.cursor)
+            || reading.told != self.state_version
+            || reading.away_untold
+            || reading.away_since.is_some()
     }
 
     /// The newest tick.
@@ -140,10 +171,14 @@ impl Feed {
         self.state.state
     }
 
+    /// Makes the next event worth telling whatever it says: somebody joins while the venue is away.
+    pub fn await_any(&mut self) {
+        self.is_awaited = true;
+    }
+
     /// A place for a new reader. Where the venue is `away`, what is known may be old: the reader is told `pending`, and
     /// the state again once something is heard.
-    pub fn join(&mut self, away: bool) -> Reading {
-        self.is_awaited |= away;
+    pub fn join(&self, away: bool) -> Reading {
         Reading {
             cursor: self.ring.join(),
             // Live goes without saying.
@@ -175,12 +210,13 @@ impl Feed {
     fn next_state(&self, reading: &mut Reading) -> Option<Bytes> {
         if reading.away_untold {
             reading.away_untold = false;
-            return Some(self.writer.state(&StateChange {
+            let state = self.writer.state(&StateChange {
                 state: SymbolState::Pending,
                 code: Some(VENUE_DOWN.into()),
                 message: Some("the venue is not available; the symbol becomes live by itself".into()),
                 until_ms: None,
-            }));
+            });
+            return Some(text_frame(&state));
         }
         if let Some(since) = reading.away_since {
             if self.events == since {
@@ -196,7 +232,7 @@ impl Feed {
             return None;
         }
         reading.told = self.state_version;
-        Some(self.state_json.clone())
+        Some(self.state_text.clone())
     }
 
     /// Writes the channel's messages.
@@ -210,6 +246,7 @@ mod tests {
     use tickcast_model::{Position, Price, Symbol, Tick, VenueId};
 
     use super::*;
+    use crate::wire::payload_of;
 
     fn feed() -> Feed {
         Feed::new(ChannelWriter::new(&VenueId::new("ctrader").unwrap(), &Symbol::new("EURUSD").unwrap()), 8)
@@ -240,7 +277,7 @@ mod tests {
                 Step::Tick(frame) => format!("tick {}", frame.position.seq),
                 Step::Gap(gap) => format!("gap {}-{}", gap.from, gap.to),
                 Step::State(json) => {
-                    let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+                    let value: serde_json::Value = serde_json::from_slice(&payload_of(&json)).unwrap();
                     format!("{} {}", value["state"].as_str().unwrap(), value["code"].as_str().unwrap_or(""))
                 }
             })
@@ -262,6 +299,7 @@ mod tests {
     fn a_state_that_is_known_is_news_to_who_joined_while_the_venue_was_away() {
         let mut feed = feed();
         feed.publish(&tick(1, 1, false), 0);
+        feed.await_any();
         let mut reading = feed.join(true);
         assert_eq!(all(&feed, &mut reading), ["snapshot 1", "pending VENUE_DOWN"]);
         assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::State);
@@ -293,6 +331,7 @@ mod tests {
         let mut feed = feed();
         feed.publish(&tick(1, 1, false), 0);
         let mut before = feed.join(false);
+        feed.await_any();
         let mut reading = feed.join(true);
         assert_eq!(all(&feed, &mut reading), ["snapshot 1", "pending VENUE_DOWN"]);
         assert_eq!(all(&feed, &mut before), ["snapshot 1"]);

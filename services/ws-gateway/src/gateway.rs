@@ -2,7 +2,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bulletin::Bulletin;
 use crate::hub::Hub;
@@ -10,6 +9,7 @@ use crate::limits::{ClientLimits, Doors};
 use crate::metrics::GatewayMetrics;
 use crate::origins::Origins;
 use crate::venues::Venues;
+use crate::writer::Writers;
 
 /// What the parts of a running gateway share.
 pub struct Gateway {
@@ -33,6 +33,8 @@ pub struct Gateway {
     pub drain: Duration,
     /// Cancelled when clients are to be sent elsewhere.
     pub stop: CancellationToken,
-    /// The clients' tasks.
-    pub clients: TaskTracker,
+    /// A busy client is written to no sooner than this after its last write.
+    pub flush: Duration,
+    /// The threads that own the clients.
+    pub writers: Writers,
 }

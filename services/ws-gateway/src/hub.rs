@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use slab::Slab;
 use tickcast_model::{ChannelEvent, Symbol, VenueId};
 
-use crate::feed::{Feed, Published, Reading, Step};
+use crate::feed::{Feed, Published, Reading};
 use crate::protocol::ChannelWriter;
 
 /// Which channel: one symbol of one venue.
@@ -63,7 +63,9 @@ pub struct Seat {
     hub: Arc<Hub>,
     channel: Arc<Channel>,
     number: usize,
-    reading: Reading,
+    feed: Feed,
+    /// Number of the channel's next frame that `feed` does not have.
+    next: u64,
 }
 
 impl Seat {
@@ -72,9 +74,24 @@ impl Seat {
         &self.channel
     }
 
-    /// What comes next; `None` where the reader has everything.
-    pub fn fetch(&mut self) -> Option<Step> {
-        lock(&self.channel.feed).next(&mut self.reading)
+    /// A place for one more reader behind this seat, see [`Feed::join`].
+    pub fn join(&mut self, away: bool) -> Reading {
+        if away {
+            let mut feed = lock(&self.channel.feed);
+            feed.await_any();
+            self.next = self.feed.follow(&feed, self.next);
+        }
+        self.feed.join(away)
+    }
+
+    /// The channel's feed as it was at the last [`Seat::follow`].
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// Takes over what the channel got since the last time.
+    pub fn follow(&mut self) {
+        self.next = self.feed.follow(&lock(&self.channel.feed), self.next);
     }
 }
 
@@ -120,14 +137,12 @@ impl Hub {
         channels.len() < self.channels_max || channels.contains_key(key)
     }
 
-    /// Joins a channel, which is made if need be. The reader is marked at once, for what is known already.
-    ///
-    /// `away` says that the venue cannot serve at the moment, see [`Feed::join`].
-    pub fn join(self: &Arc<Self>, key: &ChannelKey, reader: Arc<dyn Reader>, slot: u32, away: bool) -> Seat {
+    /// Joins a channel, which is made if need be; the seat's feed is what is known now.
+    pub fn join(self: &Arc<Self>, key: &ChannelKey, reader: Arc<dyn Reader>, slot: u32) -> Seat {
         // The map stays locked until the reader is in, so the channel cannot be removed in between.
         let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(key) {
-            return self.sit(channel.clone(), reader, slot, away);
+            return self.sit(channel.clone(), reader, slot);
         }
         drop(channels);
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
@@ -135,21 +150,21 @@ impl Hub {
             let feed = Feed::new(ChannelWriter::new(&key.venue, &key.symbol), self.ring_ticks);
             Arc::new(Channel { key: key.clone(), feed: Mutex::new(feed), readers: Mutex::default() })
         });
-        self.sit(channel.clone(), reader, slot, away)
+        self.sit(channel.clone(), reader, slot)
     }
 
-    fn sit(self: &Arc<Self>, channel: Arc<Channel>, reader: Arc<dyn Reader>, slot: u32, away: bool) -> Seat {
+    fn sit(self: &Arc<Self>, channel: Arc<Channel>, reader: Arc<dyn Reader>, slot: u32) -> Seat {
         let mut readers = lock(&channel.readers);
-        // Under both locks: what is published from here on finds the reader, what was published before is known to it.
-        let reading = lock(&channel.feed).join(away);
+        // Under both locks: what is published from here on marks the reader, what was published before is in its feed.
+        let feed = lock(&channel.feed).clone();
+        let next = feed.end();
         let is_first = readers.is_empty();
         let number = readers.insert((reader, slot));
-        readers[number].0.mark(slot);
         drop(readers);
         if is_first {
             (self.interest_changed)();
         }
-        Seat { hub: self.clone(), channel, number, reading }
+        Seat { hub: self.clone(), channel, number, feed, next }
     }
 
     /// A channel, where it is there.
@@ -186,6 +201,7 @@ mod tests {
     use tickcast_model::{Body, Position, Price, Tick};
 
     use super::*;
+    use crate::feed::Step;
 
     #[derive(Default)]
     struct Marks(Mutex<Vec<u32>>);
@@ -223,8 +239,8 @@ mod tests {
     fn interest_changes_with_the_first_and_the_last_reader_only() {
         let (hub, changes) = hub(4);
         let marks = Arc::new(Marks::default());
-        let first = hub.join(&key("A"), marks.clone(), 0, false);
-        let second = hub.join(&key("A"), marks.clone(), 1, false);
+        let first = hub.join(&key("A"), marks.clone(), 0);
+        let second = hub.join(&key("A"), marks.clone(), 1);
         assert_eq!(changes.load(Ordering::Relaxed), 1);
         assert!(!hub.remove_idle(&key("A")));
         drop(first);
@@ -239,9 +255,8 @@ mod tests {
     fn a_published_tick_marks_every_reader_with_its_slot() {
         let (hub, _) = hub(4);
         let marks = Arc::new(Marks::default());
-        let _seats =
-            [hub.join(&key("A"), marks.clone(), 7, false), hub.join(&key("A"), marks.clone(), 9, false)];
-        let _other = hub.join(&key("B"), marks.clone(), 8, false);
+        let _seats = [hub.join(&key("A"), marks.clone(), 7), hub.join(&key("A"), marks.clone(), 9)];
+        let _other = hub.join(&key("B"), marks.clone(), 8);
         marks.0.lock().unwrap().clear();
         hub.channel(&key("A")).unwrap().publish(&tick("A", 1), 0);
         assert_eq!(*marks.0.lock().unwrap(), [7, 9]);
@@ -252,7 +267,7 @@ mod tests {
     #[test]
     fn the_number_of_channels_is_limited() {
         let hub = Arc::new(Hub::new(4, 1, || {}));
-        let _seat = hub.join(&key("A"), Arc::new(Marks::default()), 0, false);
+        let _seat = hub.join(&key("A"), Arc::new(Marks::default()), 0);
         assert!(hub.has_room(&key("A")));
         assert!(!hub.has_room(&key("B")));
     }
@@ -260,6 +275,7 @@ mod tests {
     /// Counts what a reader got of one channel.
     struct Counted {
         seat: Seat,
+        reading: Reading,
         joined: u64,
         delivered: u64,
         missed: u64,
@@ -268,8 +284,9 @@ mod tests {
 
     impl Counted {
         fn read(&mut self, items: usize) {
+            self.seat.follow();
             for _ in 0..items {
-                match self.seat.fetch() {
+                match self.seat.feed().next(&mut self.reading) {
                     Some(Step::Snapshot(frame)) if frame.position.seq == self.joined => {
                         assert_eq!((self.delivered, self.missed), (0, 0), "the snapshot comes first");
                     }
@@ -301,7 +318,7 @@ mod tests {
             let mut seqs = [0u64; 3];
             let mut seats: Vec<(usize, Counted)> = Vec::new();
             // One seat each keeps the channels, as linger would.
-            let _keep = names.map(|name| hub.join(&key(name), Arc::new(Marks::default()), 0, false));
+            let _keep = names.map(|name| hub.join(&key(name), Arc::new(Marks::default()), 0));
             for (op, channel, n, skip) in ops {
                 match op {
                     0..=2 => {
@@ -310,9 +327,10 @@ mod tests {
                         hub.channel(&key(names[channel])).unwrap().publish(&tick(names[channel], seqs[channel]), 0);
                     }
                     3 => {
-                        let seat = hub.join(&key(names[channel]), Arc::new(Marks::default()), 0, n % 2 == 0);
+                        let mut seat = hub.join(&key(names[channel]), Arc::new(Marks::default()), 0);
+                        let reading = seat.join(n % 2 == 0);
                         let joined = seqs[channel];
-                        seats.push((channel, Counted { seat, joined, delivered: 0, missed: 0, last: joined }));
+                        seats.push((channel, Counted { seat, reading, joined, delivered: 0, missed: 0, last: joined }));
                     }
                     4 => if !seats.is_empty() { seats.swap_remove(n % seats.len()); },
                     _ => if !seats.is_empty() {

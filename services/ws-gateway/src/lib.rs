@@ -1,11 +1,12 @@
 //! Serves browsers: live ticks and venue health over WebSocket.
 //!
 //! Floor 3: knows the bus and the browser protocol, and no venue. What a client gets is decided in pure code (`ring`,
-//! `feed`, `hub`, `session`, `health`, `catalogue`, `demand`, `protocol`); `client` is the only place that knows how bytes
-//! reach a browser, `interest` and `watch` the only ones that listen to the bus.
+//! `feed`, `hub`, `session`, `shard`, `health`, `catalogue`, `demand`, `protocol`); `writer` is the only place that knows
+//! how bytes reach a browser, `interest` and `watch` the only ones that listen to the bus.
 //!
-//! A tick: bus → `interest` (decoded, then encoded once by `feed`) → `hub` marks its readers → `mailbox` → `client`.
-//! A subscribe: `client` → `session` → `hub` → `interest` compares readers with bus subscriptions and leases.
+//! A tick: bus → `interest` (decoded, then encoded once by `feed`) → `hub` marks the writers that read the channel →
+//! `mailbox` → `shard` (a cursor a client) → `writer`.
+//! A subscribe: `writer` → `shard` → `session` → `hub` → `interest` compares readers with bus subscriptions and leases.
 
 /// HTTP: routes and answers.
 pub mod api;
@@ -13,8 +14,6 @@ pub mod api;
 pub mod bulletin;
 /// A venue's instruments, and look-ups in them.
 pub mod catalogue;
-/// One browser: the task that owns its socket.
-pub mod client;
 /// Settings.
 pub mod config;
 /// The console page.
@@ -35,7 +34,7 @@ pub mod interest;
 pub mod limits;
 /// Accepts connections and serves HTTP on them.
 pub mod listener;
-/// What waits for one client.
+/// What waits for one writer.
 pub mod mailbox;
 /// What is counted.
 pub mod metrics;
@@ -46,12 +45,17 @@ pub mod protocol;
 pub mod ring;
 /// What a client said, what it is told and what it wants.
 pub mod session;
+pub mod shard;
 /// From an HTTP request to a WebSocket.
 pub mod upgrade;
 /// What is known of the venues.
 pub mod venues;
 /// Follows one venue's health and catalogue.
 pub mod watch;
+/// What is due within a few milliseconds.
+pub mod wheel;
+pub mod wire;
+pub mod writer;
 
 use std::sync::Arc;
 
@@ -62,7 +66,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as tokio_watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use api::Admin;
@@ -74,6 +77,7 @@ use limits::Doors;
 use metrics::GatewayMetrics;
 use venues::Venues;
 use watch::Watch;
+use writer::Writers;
 
 pub use config::Config;
 
@@ -88,6 +92,9 @@ pub enum GatewayError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The threads that write to browsers could not be started.
+    #[error("cannot start the writers")]
+    Writers(#[source] std::io::Error),
     /// The bus cannot be used with these settings.
     #[error(transparent)]
     Bus(#[from] tickcast_bus::BusError),
@@ -126,8 +133,10 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
         ping: config.ping,
         drain: config.drain,
         stop: context.stop.clone(),
-        clients: TaskTracker::new(),
+        flush: config.flush,
+        writers: Writers::open(writer_count(config.writers)).map_err(GatewayError::Writers)?,
     });
+    let writers = gateway.writers.start(&gateway).map_err(GatewayError::Writers)?;
     show(&context, &gateway);
 
     let end = CancellationToken::new();
@@ -172,17 +181,26 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     context.ready.set("listener", Err("stopping".into()));
 
     // Ticks flow on until the last client has moved.
-    gateway.clients.close();
     info!(
         clients = gateway.doors.count(),
         drain_ms = config.drain.as_millis(),
         "sending the clients elsewhere"
     );
     gateway.bulletin.nudge();
-    gateway.clients.wait().await;
+    // Each ends with its last client.
+    let joined =
+        tokio::task::spawn_blocking(|| writers.into_iter().all(|writer| writer.join().is_ok())).await;
+    if !joined.unwrap_or(false) {
+        warn!("a writer ended in disorder");
+    }
     end.cancel();
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// As many writers as the settings say, or as there are cores.
+fn writer_count(setting: usize) -> usize {
+    if setting > 0 { setting } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
 }
 
 /// Opens the bus connection and follows it.

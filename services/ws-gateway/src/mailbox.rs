@@ -1,18 +1,14 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
-
-use futures_util::task::AtomicWaker;
 
 use crate::hub::Reader;
 
-/// What waits for one client: the channels that have something, each at most once however many ticks there are.
+/// What waits for one writer: the channels that have something, each at most once however many ticks there are.
 ///
-/// Its size is bounded by the client's subscriptions. The client is woken once for a burst.
-#[derive(Default)]
+/// Its size is bounded by the channels. The writer is woken once for a burst.
 pub struct Mailbox {
     marks: Mutex<Marks>,
-    waker: AtomicWaker,
+    wake: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -24,11 +20,16 @@ struct Marks {
 }
 
 impl Mailbox {
+    /// An empty mailbox; `wake` is called when something comes in and must not wait.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { marks: Mutex::default(), wake: Box::new(wake) }
+    }
+
     /// Something that concerns every client may have changed: statuses, a catalogue, the stop.
     pub fn notice(&self) {
         let was_set = std::mem::replace(&mut self.marks().notice, true);
         if !was_set {
-            self.waker.wake();
+            (self.wake)();
         }
     }
 
@@ -47,11 +48,6 @@ impl Mailbox {
                 *bits &= !bit_of(*slot);
             }
         }
-    }
-
-    /// Sets who is woken by the next mark or notice. Call it before looking, so that nothing is missed.
-    pub fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
     }
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
@@ -74,7 +70,7 @@ impl Reader for Mailbox {
         marks.slots.push_back(slot);
         drop(marks);
         if was_empty {
-            self.waker.wake();
+            (self.wake)();
         }
     }
 }
@@ -91,17 +87,13 @@ fn bit_of(slot: u32) -> u64 {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::task::Wake;
 
     use super::*;
 
-    #[derive(Default)]
-    struct Woken(AtomicU32);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
+    fn counted() -> (Mailbox, Arc<AtomicU32>) {
+        let woken = Arc::new(AtomicU32::new(0));
+        let count = woken.clone();
+        (Mailbox::new(move || _ = count.fetch_add(1, Ordering::Relaxed)), woken)
     }
 
     fn take(mailbox: &Mailbox) -> Vec<u32> {
@@ -112,12 +104,11 @@ mod tests {
 
     #[test]
     fn a_slot_is_there_once_and_a_burst_wakes_once() {
-        let (mailbox, woken) = (Mailbox::default(), Arc::new(Woken::default()));
-        mailbox.register(&Waker::from(woken.clone()));
+        let (mailbox, woken) = counted();
         for slot in [3, 70, 3, 0, 70] {
             mailbox.mark(slot);
         }
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
         assert_eq!(take(&mailbox), [3, 70, 0]);
         mailbox.mark(70);
         assert_eq!(take(&mailbox), [70]);
@@ -126,11 +117,10 @@ mod tests {
 
     #[test]
     fn a_notice_is_a_level() {
-        let (mailbox, woken) = (Mailbox::default(), Arc::new(Woken::default()));
-        mailbox.register(&Waker::from(woken.clone()));
+        let (mailbox, woken) = counted();
         mailbox.notice();
         mailbox.notice();
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
         assert!(mailbox.take_notice());
         assert!(!mailbox.take_notice());
     }

@@ -25,7 +25,11 @@ pub struct GatewayMetrics {
     pub delivered: Counter,
     /// Ticks announced to clients as missing.
     pub missed: Counter,
-    /// From this gateway's hub into the client's socket; one observation for each write.
+    /// Writes to clients' sockets.
+    pub writes: Counter,
+    /// Bytes clients' sockets took.
+    pub written_bytes: Counter,
+    /// From this gateway's hub into the client's socket; a sample of the writes.
     pub to_socket: Histogram,
     /// Symbols clients are subscribed to now, over all clients.
     pub subscriptions: Gauge,
@@ -86,6 +90,8 @@ impl GatewayMetrics {
             duration: Histogram::new(DURATION_S),
             delivered: Counter::default(),
             missed: Counter::default(),
+            writes: Counter::default(),
+            written_bytes: Counter::default(),
             to_socket,
             subscriptions: Gauge::default(),
             channels: Gauge::default(),
@@ -113,6 +119,9 @@ impl GatewayMetrics {
         r.register("ticks_received", "Ticks taken from the bus", metrics.received.clone());
         r.register("ticks_delivered", "Ticks written to clients", metrics.delivered.clone());
         r.register("ticks_missed", "Ticks announced to clients as missing", metrics.missed.clone());
+        r.register("socket_writes", "Writes to clients' sockets", metrics.writes.clone());
+        let written = metrics.written_bytes.clone();
+        r.register_with_unit("socket_written", "What clients' sockets took", Unit::Bytes, written);
         r.register("ticks_encoded", "Ticks written as JSON", metrics.encodes.clone());
         r.register("events_ignored", "Bus events without effect, by reason", metrics.ignored.clone());
         r.register("events_unreadable", "Bus events that make no sense", metrics.bad_events.clone());

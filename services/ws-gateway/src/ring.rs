@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tickcast_model::Position;
 
-/// One tick as browsers get it, encoded once and shared by everybody who reads it.
+use crate::wire::{payload_of, text_frame};
+
+/// One tick as browsers get it: a whole WebSocket frame, encoded once and shared by everybody who reads it.
 #[derive(Debug)]
 pub struct Frame {
     /// Where the tick stands in its channel.
@@ -13,7 +15,7 @@ pub struct Frame {
     pub received_us: i64,
     /// When the tick reached this gateway, Unix microseconds.
     pub arrived_us: i64,
-    json: Bytes,
+    text: Bytes,
     snapshot: OnceLock<Bytes>,
 }
 
@@ -23,27 +25,30 @@ impl Frame {
         position: Position,
         received_us: i64,
         arrived_us: i64,
-        json: Bytes,
+        json: &[u8],
         is_snapshot: bool,
     ) -> Self {
+        let text = text_frame(json);
         let snapshot = OnceLock::new();
         if is_snapshot {
-            let _ = snapshot.set(json.clone());
+            let _ = snapshot.set(text.clone());
         }
-        Self { position, received_us, arrived_us, json, snapshot }
+        Self { position, received_us, arrived_us, text, snapshot }
     }
 
-    /// The message as it stands.
-    pub fn json(&self) -> &Bytes {
-        &self.json
+    /// The message as it stands, framed.
+    pub fn text(&self) -> &Bytes {
+        &self.text
     }
 
-    /// The message as the beginning of a series: the same object with `"snapshot":true`. Made once, when first needed.
+    /// The message as the beginning of a series, framed: the same object with `"snapshot":true`. Made once, when first
+    /// needed.
     pub fn snapshot(&self) -> &Bytes {
         self.snapshot.get_or_init(|| {
             const MARK: &[u8] = b",\"snapshot\":true}";
-            let body = self.json.strip_suffix(b"}").unwrap_or(&self.json);
-            [body, MARK].concat().into()
+            let json = payload_of(&self.text);
+            let body = json.strip_suffix(b"}").unwrap_or(&json);
+            text_frame(&[body, MARK].concat())
         })
     }
 }
@@ -92,7 +97,7 @@ pub enum Order {
 ///
 /// One rule covers being lapped, losses on the bus and drops at ingest: where the next frame's number is not the one
 /// expected, the difference is announced first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ring {
     frames: VecDeque<Arc<Frame>>,
     capacity: usize,
@@ -109,21 +114,42 @@ pub struct Ring {
 const ENDS_MAX: usize = 64;
 
 /// A reader's place in a ring: the last position it got or was told that it misses.
+///
+/// There is one for each symbol of each client, so it is kept small.
 #[derive(Debug, Default)]
 pub struct Cursor {
-    at: Option<Position>,
+    /// Before the first tick there is none: then `seq` is [`NOWHERE`].
+    at: Position,
     /// Number of the next frame, counted over the life of the ring.
     next: u64,
     /// The tick that was the last known on joining, until it is delivered.
     joined_at: Option<Arc<Frame>>,
-    /// The incarnation of which something was delivered.
-    epoch: Option<u64>,
+    /// Whether a tick was delivered, and one of the epoch of `at`.
+    progress: Progress,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Progress {
+    #[default]
+    Nothing,
+    OfAnOlderEpoch,
+    OfThisEpoch,
+}
+
+/// The `seq` of a reader that joined before the first tick.
+const NOWHERE: u64 = u64::MAX;
 
 impl Cursor {
     /// True once a tick was delivered.
     pub fn has_started(&self) -> bool {
-        self.epoch.is_some()
+        self.progress != Progress::Nothing
+    }
+
+    fn move_to(&mut self, position: Position) {
+        if position.epoch != self.at.epoch && self.progress == Progress::OfThisEpoch {
+            self.progress = Progress::OfAnOlderEpoch;
+        }
+        self.at = position;
     }
 }
 
@@ -154,7 +180,7 @@ impl Ring {
     }
 
     /// Adds a tick, and drops the oldest where the ring is full. One that is not the next is refused.
-    pub fn push(&mut self, frame: Frame) -> Order {
+    pub fn push(&mut self, frame: Arc<Frame>) -> Order {
         let order = self.order(frame.position);
         if order != Order::Next {
             return order;
@@ -173,39 +199,68 @@ impl Ring {
             self.frames.pop_front();
             self.gone += 1;
         }
-        self.frames.push_back(Arc::new(frame));
+        self.frames.push_back(frame);
         Order::Next
+    }
+
+    /// The number of the frame that comes next, counted over the life of the ring.
+    pub fn end(&self) -> u64 {
+        self.gone + self.frames.len() as u64
+    }
+
+    /// Adds what another ring got since its frame number `from`, and gives the number to go on from.
+    ///
+    /// Where the other ring has dropped some of it meanwhile, the jump in the numbers says so.
+    pub fn follow(&mut self, source: &Self, from: u64) -> u64 {
+        let passed = usize::try_from(from.saturating_sub(source.gone)).unwrap_or(usize::MAX);
+        for frame in source.frames.iter().skip(passed) {
+            self.push(frame.clone());
+        }
+        if self.ends != source.ends {
+            self.ends.clone_from(&source.ends);
+        }
+        self.first = source.first;
+        source.end()
     }
 
     /// A place for a new reader: it gets the last known tick as a snapshot and then whatever follows.
     pub fn join(&self) -> Cursor {
         let last = self.last().cloned();
         Cursor {
-            at: last.as_ref().map(|frame| frame.position),
-            next: self.gone + self.frames.len() as u64,
+            at: last.as_ref().map_or(Position { epoch: 0, seq: NOWHERE }, |frame| frame.position),
+            next: self.end(),
             joined_at: last,
-            epoch: None,
+            progress: Progress::Nothing,
         }
+    }
+
+    /// False where [`Ring::next`] has nothing for this reader.
+    pub fn has_more(&self, cursor: &Cursor) -> bool {
+        cursor.next < self.end() || cursor.joined_at.is_some()
     }
 
     /// What comes next for this reader; `None` where it has everything.
     pub fn next(&self, cursor: &mut Cursor) -> Option<Item> {
         if let Some(frame) = cursor.joined_at.take() {
-            cursor.epoch = Some(frame.position.epoch);
+            cursor.progress = Progress::OfThisEpoch;
             return Some(Item::Snapshot(frame));
         }
         // A lapped reader goes on with the oldest there is.
         let number = cursor.next.max(self.gone);
         let frame = self.frames.get(usize::try_from(number - self.gone).ok()?)?;
         // Who joined before the first tick expects that very tick.
-        let at = cursor.at.or_else(|| self.first.map(|p| Position { seq: p.seq.saturating_sub(1), ..p }))?;
+        let at = match (cursor.at.seq, self.first) {
+            (NOWHERE, Some(first)) => Position { seq: first.seq.saturating_sub(1), ..first },
+            _ => cursor.at,
+        };
         if let Some(gap) = self.gap(at, frame.position) {
-            cursor.at = Some(Position { epoch: gap.epoch, seq: gap.to });
+            cursor.move_to(Position { epoch: gap.epoch, seq: gap.to });
             return Some(Item::Gap(gap));
         }
-        cursor.at = Some(frame.position);
+        cursor.move_to(frame.position);
         cursor.next = number + 1;
-        let begins = cursor.epoch.replace(frame.position.epoch) != Some(frame.position.epoch);
+        let begins = cursor.progress != Progress::OfThisEpoch;
+        cursor.progress = Progress::OfThisEpoch;
         Some(if begins { Item::Snapshot(frame.clone()) } else { Item::Tick(frame.clone()) })
     }
 
@@ -231,9 +286,9 @@ mod tests {
 
     use super::*;
 
-    fn frame(epoch: u64, seq: u64) -> Frame {
+    fn frame(epoch: u64, seq: u64) -> Arc<Frame> {
         let json = format!("{{\"epoch\":\"{epoch}\",\"seq\":{seq}}}");
-        Frame::new(Position { epoch, seq }, 0, 0, json.into(), false)
+        Arc::new(Frame::new(Position { epoch, seq }, 0, 0, json.as_bytes(), false))
     }
 
     fn ring(capacity: usize, ticks: &[(u64, u64)]) -> Ring {
@@ -257,10 +312,10 @@ mod tests {
     #[test]
     fn a_snapshot_is_the_same_message_with_a_mark() {
         let frame = frame(1, 2);
-        assert_eq!(&frame.json()[..], br#"{"epoch":"1","seq":2}"#);
-        assert_eq!(&frame.snapshot()[..], br#"{"epoch":"1","seq":2,"snapshot":true}"#);
-        let marked = Frame::new(Position::default(), 0, 0, Bytes::from_static(b"{\"snapshot\":true}"), true);
-        assert_eq!(marked.snapshot(), marked.json());
+        assert_eq!(payload_of(frame.text()), &br#"{"epoch":"1","seq":2}"#[..]);
+        assert_eq!(payload_of(frame.snapshot()), &br#"{"epoch":"1","seq":2,"snapshot":true}"#[..]);
+        let marked = Frame::new(Position::default(), 0, 0, b"{\"snapshot\":true}", true);
+        assert_eq!(marked.snapshot(), marked.text());
     }
 
     #[test]
@@ -280,6 +335,28 @@ mod tests {
             ring.push(frame(1, seq));
         }
         assert_eq!(all(&ring, &mut cursor), ["snapshot 1.5", "gap 1.6-7", "tick 1.8", "tick 1.9"]);
+    }
+
+    #[test]
+    fn a_ring_that_follows_another_tells_its_readers_the_same() {
+        let mut source = ring(4, &[(1, 1), (1, 2)]);
+        let mut mirror = source.clone();
+        let mut next = source.end();
+        let mut cursor = mirror.join();
+        source.push(frame(1, 3));
+        next = mirror.follow(&source, next);
+        assert_eq!(all(&mirror, &mut cursor), ["snapshot 1.2", "tick 1.3"]);
+        for seq in 4..=9 {
+            source.push(frame(1, seq));
+        }
+        source.push(frame(2, 2));
+        next = mirror.follow(&source, next);
+        assert_eq!(
+            all(&mirror, &mut cursor),
+            ["gap 1.4-6", "tick 1.7", "tick 1.8", "tick 1.9", "gap 2.1-1", "snapshot 2.2"]
+        );
+        assert_eq!(mirror.follow(&source, next), source.end());
+        assert_eq!(all(&mirror, &mut cursor), [] as [&str; 0]);
     }
 
     #[test]

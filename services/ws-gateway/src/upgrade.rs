@@ -5,12 +5,12 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tracing::{Instrument as _, debug, info_span};
+use tracing::debug;
 
-use crate::client::{self, End};
 use crate::gateway::Gateway;
 
 /// Whether a request wants to become a WebSocket.
@@ -31,32 +31,11 @@ pub fn upgrade(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request) -
     };
     let upgrading = hyper::upgrade::on(&mut request);
     let gateway = gateway.clone();
-    let id = format!("{:016x}", fastrand::u64(..));
-    let span = info_span!("client", id, %peer);
-    gateway.clients.clone().spawn(
-        async move {
-            let upgraded = match upgrading.await {
-                Ok(upgraded) => upgraded,
-                Err(error) => return debug!(%error, "gone during the handshake"),
-            };
-            // The bare socket: the buffer of the HTTP side is 8 KiB for nothing.
-            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-            let (socket, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
-            drop(parts.read_buf);
-            match gateway.doors.enter(peer.ip()) {
-                Ok(place) => {
-                    debug!("client came");
-                    client::serve(socket, early, gateway).await;
-                    drop(place);
-                }
-                Err(full) => {
-                    debug!(?full, "client sent away");
-                    client::refuse(socket, early, gateway, End::FULL).await;
-                }
-            }
+    tokio::spawn(async move {
+        if let Err(reason) = hand_over(upgrading, peer, &gateway).await {
+            debug!(%peer, reason, "gone during the handshake");
         }
-        .instrument(span),
-    );
+    });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -64,6 +43,20 @@ pub fn upgrade(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request) -
     headers.insert(header::UPGRADE, http::HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
     response
+}
+
+/// Takes the bare socket out of the HTTP connection and gives it to a writer. Nothing of the HTTP side is kept: its
+/// buffers would be 8 KiB a client for nothing.
+async fn hand_over(upgrading: OnUpgrade, peer: SocketAddr, gateway: &Gateway) -> Result<(), String> {
+    let upgraded = upgrading.await.map_err(|error| error.to_string())?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| "not a bare connection".to_owned())?;
+    let socket = parts.io.into_inner().into_std().map_err(|error| error.to_string())?;
+    let place = gateway.doors.enter(peer.ip());
+    if let Err(full) = &place {
+        debug!(%peer, ?full, "client sent away");
+    }
+    gateway.writers.give(socket, parts.read_buf.to_vec(), peer, place.ok());
+    Ok(())
 }
 
 /// The address of the client, which the listener puts into each request.

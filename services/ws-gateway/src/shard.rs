@@ -1,0 +1,692 @@
+//! One writer's clients: what each has coming, when it is written, and how it ends. No threads, no clock.
+//!
+//! A tick reaches a shard once, however many of its clients read it: the channel's feed is followed, and each reader is a
+//! cursor in it. A client costs nothing while nothing is there for it; what there is goes out in one write.
+
+mod client;
+mod gather;
+mod socket;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use slab::Slab;
+use tracing::{debug, debug_span};
+
+use crate::bulletin::{BulletinSeat, Note};
+use crate::gateway::Gateway;
+use crate::hub::{ChannelKey, Seat};
+use crate::limits::Place;
+use crate::mailbox::Mailbox;
+use crate::metrics::seconds_between;
+use crate::protocol;
+use crate::session::{Action, World as _};
+use crate::venues::unix_us;
+use crate::wheel::Wheel;
+use crate::wire::{Broken, Received, close_frame, ping_frame, pong_frame, text_frame};
+
+pub use client::End;
+use client::{Client, Closing, Sub};
+use gather::gather;
+pub use socket::Socket;
+
+/// A heartbeat is sent after this time without anything else (contract section 2).
+const HEARTBEAT_AFTER: Duration = Duration::from_secs(15);
+
+/// A write that makes no progress for this long ends the connection.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// Time for the last words.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often every client is looked at, at most and at least: pings, heartbeats and ends need no better clock.
+const SWEEP_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Messages in one write.
+const WRITE_MESSAGES: usize = 64;
+
+/// Writes for one client before others get their turn.
+const WRITES_A_TURN: usize = 4;
+
+/// Bytes taken from a socket at once, and how often before others get their turn.
+const READ_BYTES: usize = 16 * 1024;
+const READS_A_TURN: usize = 8;
+
+/// Replies that wait for a client that does not read; one more closes the connection with 4002.
+const REPLIES_MAX: usize = 256;
+
+/// Messages to everybody that are kept for the slow. Who is further behind is told the present state instead.
+const NOTES_MAX: usize = 64;
+
+/// One write in so many is measured: a clock reading and a histogram for each would cost more than the rest.
+const MEASURED_WRITES: u32 = 32;
+
+/// Close codes of the contract.
+mod code {
+    pub(super) const NORMAL: u16 = 1000;
+    pub(super) const GOING_AWAY: u16 = 1001;
+    pub(super) const PROTOCOL: u16 = 1002;
+    /// Never sent: the connection ended without a close frame.
+    pub(super) const ABNORMAL: u16 = 1006;
+    pub(super) const NOT_TEXT: u16 = 1007;
+    pub(super) const TOO_BIG: u16 = 1009;
+    pub(super) const NOT_KEPT_UP: u16 = 4002;
+    pub(super) const LIMIT: u16 = 4003;
+    pub(super) const SILENT: u16 = 4408;
+}
+
+/// A browser whose handshake is done.
+pub struct Arrival<S> {
+    /// Its socket, which must not block.
+    pub socket: S,
+    /// What it sent right behind the handshake.
+    pub early: Vec<u8>,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Its place, or none where the gateway is full: then it is told so and let go.
+    pub place: Option<Place>,
+}
+
+/// The clients of one writer.
+pub struct Shard<S> {
+    gateway: Arc<Gateway>,
+    mailbox: Arc<Mailbox>,
+    news: BulletinSeat,
+    started: Instant,
+    flush: Duration,
+    clients: Slab<Client<S>>,
+    /// What is looked at for each tick and client, apart from the rest so that it stays in the cache.
+    pace: Vec<Pace>,
+    channels: Slab<LocalChannel>,
+    numbers: HashMap<ChannelKey, u32>,
+    /// Messages to everybody, framed, oldest first, and how many there were before.
+    notes: VecDeque<Bytes>,
+    notes_gone: u64,
+    wheel: Wheel,
+    /// Clients that can be written to now.
+    ready: Vec<u32>,
+    /// Clients that may have sent more than one turn took.
+    unread: Vec<u32>,
+    sweep_at: Instant,
+    sweep_every: Duration,
+    draining: bool,
+    counts: Counts,
+    scratch: Scratch,
+}
+
+/// One client's place in time.
+#[derive(Clone, Copy, Default)]
+struct Pace {
+    /// From this millisecond on the client may be written to at once.
+    open_from_ms: u64,
+    /// True while it waits to be written to, or cannot be.
+    waits: bool,
+}
+
+/// A channel some of the clients here read.
+struct LocalChannel {
+    seat: Seat,
+    key: ChannelKey,
+    /// Client and slot of each reader.
+    readers: Vec<(u32, u32)>,
+}
+
+/// Counted here and added to the metrics once a pass.
+#[derive(Default)]
+struct Counts {
+    delivered: u64,
+    missed: u64,
+    writes: u64,
+    bytes: u64,
+    since_measured: u32,
+}
+
+/// Memory that is used again and again.
+struct Scratch {
+    marked: VecDeque<u32>,
+    batch: Vec<Bytes>,
+    read: Box<[u8]>,
+    received: Vec<Received>,
+    actions: Vec<Action>,
+}
+
+impl<S: Socket> Shard<S> {
+    /// A shard without clients, told by `mailbox` what is there for it.
+    pub fn new(gateway: Arc<Gateway>, mailbox: Arc<Mailbox>, now: Instant) -> Self {
+        let flush = gateway.flush;
+        let sweep_every = (gateway.ping.min(gateway.drain) / 16).clamp(SWEEP_EVERY.0, SWEEP_EVERY.1);
+        Self {
+            news: gateway.bulletin.join(mailbox.clone()),
+            wheel: Wheel::new(u64::try_from(flush.as_millis()).unwrap_or(u64::MAX)),
+            gateway,
+            mailbox,
+            started: now,
+            flush,
+            clients: Slab::new(),
+            pace: Vec::new(),
+            channels: Slab::new(),
+            numbers: HashMap::new(),
+            notes: VecDeque::new(),
+            notes_gone: 0,
+            ready: Vec::new(),
+            unread: Vec::new(),
+            sweep_at: now + sweep_every,
+            sweep_every,
+            draining: false,
+            counts: Counts::default(),
+            scratch: Scratch {
+                marked: VecDeque::new(),
+                batch: Vec::with_capacity(WRITE_MESSAGES),
+                read: vec![0; READ_BYTES].into(),
+                received: Vec::new(),
+                actions: Vec::new(),
+            },
+        }
+    }
+
+    /// The number the next client gets.
+    pub fn next_number(&self) -> u32 {
+        number(self.clients.vacant_key())
+    }
+
+    /// True where no client is left.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// When [`Shard::pass`] wants to be called although nothing happens.
+    pub fn deadline(&self) -> Instant {
+        if !self.ready.is_empty() || !self.unread.is_empty() {
+            return self.started;
+        }
+        let due = self.wheel.next_due_ms().map(|ms| self.started + Duration::from_millis(ms));
+        due.map_or(self.sweep_at, |due| due.min(self.sweep_at))
+    }
+
+    /// Takes a client in.
+    pub fn insert(&mut self, arrival: Arrival<S>, now: Instant) {
+        let metrics = &self.gateway.metrics;
+        metrics.opened.inc();
+        let is_full = arrival.place.is_none();
+        if !is_full {
+            metrics.connections.inc();
+        }
+        let ping_at = now + self.gateway.ping.mul_f64(fastrand::f64());
+        let news_next = self.notes_gone + self.notes.len() as u64;
+        let client = Client::new(
+            arrival.socket,
+            arrival.peer,
+            arrival.place,
+            &self.gateway.limits,
+            now,
+            ping_at,
+            news_next,
+        );
+        let index = number(self.clients.insert(client));
+        if self.pace.len() <= index as usize {
+            self.pace.resize(index as usize + 1, Pace::default());
+        }
+        self.pace[index as usize] = Pace::default();
+        debug!(client = index, peer = %arrival.peer, is_full, "client came");
+        if is_full {
+            return self.end(index, End::FULL, now);
+        }
+        if self.draining {
+            self.send_elsewhere(index, now);
+        }
+        self.take_bytes(index, &arrival.early, now);
+    }
+
+    /// The client's socket has something to read, or ended.
+    pub fn readable(&mut self, index: u32, now: Instant) {
+        let mut buffer = std::mem::take(&mut self.scratch.read);
+        let mut turns = 0;
+        while let Some(client) = self.clients.get_mut(index as usize) {
+            if turns == READS_A_TURN {
+                self.unread.push(index);
+                break;
+            }
+            turns += 1;
+            match client.socket.read(&mut buffer) {
+                Ok(0) => self.lost(index, now),
+                Ok(count) => self.take_bytes(index, &buffer[..count], now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.lost(index, now),
+            }
+        }
+        self.scratch.read = buffer;
+    }
+
+    /// The client's socket takes data again.
+    pub fn writable(&mut self, index: u32, now: Instant) {
+        if let Some(client) = self.clients.get_mut(index as usize)
+            && client.blocked_since.take().is_some()
+        {
+            self.write_to(index, now);
+        }
+    }
+
+    /// Does all there is to do: news, marked channels, clients whose time has come.
+    pub fn pass(&mut self, now: Instant) {
+        if self.mailbox.take_notice() {
+            self.look_around(now);
+        }
+        let now_ms = self.millis(now);
+        let mut marked = std::mem::take(&mut self.scratch.marked);
+        self.mailbox.take_slots(&mut marked);
+        for number in marked.drain(..) {
+            let Some(channel) = self.channels.get_mut(number as usize) else { continue };
+            channel.seat.follow();
+            for (client, _) in &channel.readers {
+                mark(&mut self.pace[*client as usize], *client, now_ms, &mut self.ready, &mut self.wheel);
+            }
+        }
+        self.scratch.marked = marked;
+        for index in std::mem::take(&mut self.unread) {
+            self.readable(index, now);
+        }
+        if self.sweep_at <= now {
+            self.sweep_at = now + self.sweep_every;
+            self.sweep(now);
+        }
+        self.wheel.take_due(now_ms, &mut self.ready);
+        // Whoever has more than a turn's worth is put back, and served in the next pass.
+        let turn = self.ready.len();
+        for place in 0..turn {
+            self.write_to(self.ready[place], now);
+        }
+        self.ready.drain(..turn);
+        self.publish_counts();
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The client has something that should not wait for its pace.
+    fn hurry(&mut self, index: u32) {
+        let pace = &mut self.pace[index as usize];
+        if !pace.waits {
+            pace.waits = true;
+            self.ready.push(index);
+        }
+    }
+
+    fn publish_counts(&mut self) {
+        let (counts, metrics) = (&mut self.counts, &self.gateway.metrics);
+        for (count, metric) in [
+            (&mut counts.delivered, &metrics.delivered),
+            (&mut counts.missed, &metrics.missed),
+            (&mut counts.writes, &metrics.writes),
+            (&mut counts.bytes, &metrics.written_bytes),
+        ] {
+            if *count > 0 {
+                metric.inc_by(std::mem::take(count));
+            }
+        }
+    }
+
+    /// Puts everything there is for a client into its socket, in as few writes as it takes.
+    fn write_to(&mut self, index: u32, now: Instant) {
+        let now_ms = self.millis(now);
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        let pace = &mut self.pace[index as usize];
+        if client.blocked_since.is_some() {
+            return;
+        }
+        pace.waits = false;
+        let mut batch = std::mem::take(&mut self.scratch.batch);
+        let mut result = Ok(());
+        for turn in 0.. {
+            let gathered =
+                gather(client, &self.channels, &self.notes, self.notes_gone, &self.gateway, &mut batch);
+            if batch.is_empty() {
+                break;
+            }
+            if turn == WRITES_A_TURN {
+                client.put_back(&mut batch);
+                pace.waits = true;
+                self.ready.push(index);
+                break;
+            }
+            self.counts.delivered += gathered.ticks;
+            self.counts.missed += gathered.missed;
+            self.counts.writes += 1;
+            result = client.write(&mut batch, &mut self.counts.bytes);
+            if gathered.has_text {
+                client.said_at = now;
+            }
+            pace.open_from_ms = now_ms + u64::try_from(self.flush.as_millis()).unwrap_or(u64::MAX);
+            if let Some(oldest_us) = gathered.oldest_us {
+                self.counts.since_measured += 1;
+                if self.counts.since_measured >= MEASURED_WRITES {
+                    self.counts.since_measured = 0;
+                    self.gateway.metrics.to_socket.observe(seconds_between(oldest_us, unix_us()));
+                }
+            }
+            if result.is_err() || client.is_blocked(now) || !gathered.is_full {
+                break;
+            }
+        }
+        batch.clear();
+        self.scratch.batch = batch;
+        pace.waits |= client.blocked_since.is_some();
+        let is_last = client.closing.is_some() && client.blocked_since.is_none();
+        if result.is_err() || (is_last && client.socket.finish().is_err()) {
+            self.lost(index, now);
+        }
+    }
+
+    fn take_bytes(&mut self, index: u32, bytes: &[u8], now: Instant) {
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        // Whoever is being let go may say what he likes.
+        if bytes.is_empty() || client.closing.is_some() {
+            return;
+        }
+        client.heard_at = now;
+        let mut received = std::mem::take(&mut self.scratch.received);
+        let result = client.reader.read(bytes, |message| received.push(message));
+        for message in received.drain(..) {
+            self.receive(index, message, now);
+        }
+        self.scratch.received = received;
+        if let Err(broken) = result {
+            self.end(index, End::of(broken), now);
+        }
+        if self.clients.contains(index as usize) {
+            self.hurry(index);
+        }
+    }
+
+    fn receive(&mut self, index: u32, message: Received, now: Instant) {
+        let Some(client) = self.clients.get_mut(index as usize).filter(|client| client.closing.is_none())
+        else {
+            return;
+        };
+        let mut actions = std::mem::take(&mut self.scratch.actions);
+        match message {
+            Received::Text(text) => {
+                let _entered = debug_span!("client", client = index, peer = %client.peer).entered();
+                client.session.receive(&text, now, &*self.gateway.venues, &mut actions);
+            }
+            Received::Binary => client.session.receive_binary(now, &mut actions),
+            Received::Ping(payload) => client.replies.push_back(pong_frame(&payload)),
+            Received::Pong => {}
+            Received::Close(code) => {
+                client.replies.push_back(close_frame(code.unwrap_or(code::NORMAL), ""));
+                self.end(index, End::Peer(code.unwrap_or(code::NORMAL)), now);
+            }
+        }
+        self.act(index, &mut actions, now);
+        self.scratch.actions = actions;
+    }
+
+    fn act(&mut self, index: u32, actions: &mut Vec<Action>, now: Instant) {
+        for action in actions.drain(..) {
+            match action {
+                Action::Send(message) => self.reply(index, text_frame(&message)),
+                Action::Join { slot, key, away } => self.join(index, slot, key, away),
+                Action::Leave { slot } => self.leave(index, slot),
+                Action::Refused(code) => self.gateway.metrics.error(code),
+            }
+        }
+        if self.clients.get(index as usize).is_some_and(|client| client.replies.len() > REPLIES_MAX) {
+            self.gateway.metrics.dropped("client_replies");
+            self.end(index, End::Close(code::NOT_KEPT_UP, "could not keep up with control messages"), now);
+        }
+    }
+
+    fn reply(&mut self, index: u32, frame: Bytes) {
+        if let Some(client) = self.clients.get_mut(index as usize)
+            // One too many is enough to see that there are too many.
+            && client.replies.len() <= REPLIES_MAX
+        {
+            client.replies.push_back(frame);
+        }
+    }
+
+    fn join(&mut self, index: u32, slot: u32, key: ChannelKey, away: bool) {
+        let number = match self.numbers.get(&key) {
+            Some(number) => *number,
+            None => {
+                let entry = self.channels.vacant_entry();
+                let number = number(entry.key());
+                let seat = self.gateway.hub.join(&key, self.mailbox.clone(), number);
+                entry.insert(LocalChannel { seat, key: key.clone(), readers: Vec::new() });
+                self.numbers.insert(key, number);
+                number
+            }
+        };
+        let (Some(channel), Some(client)) =
+            (self.channels.get_mut(number as usize), self.clients.get_mut(index as usize))
+        else {
+            return;
+        };
+        if client.subs.len() <= slot as usize {
+            client.subs.resize_with(slot as usize + 1, || None);
+        }
+        let place = u32::try_from(channel.readers.len()).unwrap_or(u32::MAX);
+        let reading = channel.seat.join(away);
+        channel.readers.push((index, slot));
+        client.subs[slot as usize] = Some(Sub { channel: number, place, reading });
+        self.gateway.metrics.subscriptions.inc();
+    }
+
+    fn leave(&mut self, index: u32, slot: u32) {
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        let Some(sub) = client.subs.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.leave_channel(&sub);
+    }
+
+    fn leave_channel(&mut self, sub: &Sub) {
+        self.gateway.metrics.subscriptions.dec();
+        let Some(channel) = self.channels.get_mut(sub.channel as usize) else { return };
+        channel.readers.swap_remove(sub.place as usize);
+        // The last reader stands where the one that left stood.
+        if let Some((client, slot)) = channel.readers.get(sub.place as usize)
+            && let Some(client) = self.clients.get_mut(*client as usize)
+            && let Some(Some(moved)) = client.subs.get_mut(*slot as usize)
+        {
+            moved.place = sub.place;
+        }
+        if channel.readers.is_empty() {
+            self.numbers.remove(&channel.key);
+            self.channels.remove(sub.channel as usize);
+        }
+    }
+
+    /// Begins the end of a connection, or ends it at once where there is nobody to talk to.
+    fn end(&mut self, index: u32, end: End, now: Instant) {
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        if matches!(end, End::Lost | End::Stuck) {
+            return self.remove(index, end, now);
+        }
+        if client.closing.is_some() {
+            return;
+        }
+        if let End::Close(code, reason) = end {
+            // What waited is not worth keeping the end waiting for.
+            client.replies.clear();
+            client.replies.push_back(close_frame(code, reason));
+        }
+        client.closing = Some(Closing { end, until: now + FAREWELL_WITHIN });
+        for sub in std::mem::take(&mut client.subs).into_iter().flatten() {
+            self.leave_channel(&sub);
+        }
+        self.hurry(index);
+    }
+
+    /// The socket ended or broke.
+    fn lost(&mut self, index: u32, now: Instant) {
+        let end = self.clients.get(index as usize).and_then(|client| client.closing.as_ref());
+        let end = end.map_or(End::Lost, |closing| closing.end);
+        self.remove(index, end, now);
+    }
+
+    fn remove(&mut self, index: u32, end: End, now: Instant) {
+        let Some(mut client) = self.clients.try_remove(index as usize) else { return };
+        for sub in std::mem::take(&mut client.subs).into_iter().flatten() {
+            self.leave_channel(&sub);
+        }
+        debug!(client = index, peer = %client.peer, ?end, "client gone");
+        let metrics = &self.gateway.metrics;
+        if client.place.is_some() {
+            metrics.connections.dec();
+            let stayed = now.saturating_duration_since(client.opened_at);
+            metrics.duration.observe(stayed.as_secs_f64());
+        }
+        metrics.closed(end.code());
+    }
+
+    /// Something that concerns every client may have changed.
+    fn look_around(&mut self, now: Instant) {
+        let known = self.notes_gone + self.notes.len() as u64;
+        while let Some(note) = self.news.fetch() {
+            match note {
+                Note::Message(message) => self.post(text_frame(&message)),
+                Note::Missed => {
+                    let venues = self.gateway.venues.clone();
+                    venues.numbers().for_each(|venue| self.post(text_frame(&venues.status(venue))));
+                }
+            }
+        }
+        let has_news = self.notes_gone + self.notes.len() as u64 > known;
+        let is_stopping = self.gateway.stop.is_cancelled()
+            && !std::mem::replace(&mut self.draining, self.gateway.stop.is_cancelled());
+        let everybody: Vec<u32> = self.clients.iter().map(|(index, _)| number(index)).collect();
+        for index in everybody {
+            let Some(client) = self.clients.get_mut(index as usize) else { continue };
+            let mut actions = Vec::new();
+            if client.session.is_waiting() {
+                client.session.resolve(&*self.gateway.venues, &mut actions);
+            }
+            let has_more = has_news || is_stopping || !actions.is_empty();
+            self.act(index, &mut actions, now);
+            if is_stopping {
+                self.send_elsewhere(index, now);
+            }
+            if has_more && self.clients.contains(index as usize) {
+                self.hurry(index);
+            }
+        }
+    }
+
+    fn post(&mut self, frame: Bytes) {
+        if self.notes.len() == NOTES_MAX {
+            self.notes.pop_front();
+            self.notes_gone += 1;
+        }
+        self.notes.push_back(frame);
+    }
+
+    /// Three quarters of the time to spread the moves, the last quarter for each to make its own.
+    fn send_elsewhere(&mut self, index: u32, now: Instant) {
+        let drain = self.gateway.drain;
+        let reconnect_in = drain.mul_f64(0.75 * fastrand::f64());
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        client.close_at = Some(now + reconnect_in + drain / 4);
+        let in_ms = u64::try_from(reconnect_in.as_millis()).unwrap_or(u64::MAX);
+        self.reply(index, text_frame(&protocol::goaway(in_ms)));
+    }
+
+    /// Looks at every client's clock.
+    fn sweep(&mut self, now: Instant) {
+        let ping = self.gateway.ping;
+        let mut ends = Vec::new();
+        let mut heartbeat = None;
+        for (index, client) in &mut self.clients {
+            let index = number(index);
+            let is_blocked = client.blocked_since.is_some();
+            if let Some(closing) = &client.closing {
+                if now >= closing.until {
+                    ends.push((index, None));
+                }
+                continue;
+            }
+            if client.close_at.is_some_and(|at| now >= at) {
+                ends.push((index, Some(End::Close(code::GOING_AWAY, "the gateway is stopping"))));
+                continue;
+            }
+            if client.blocked_since.is_some_and(|since| now >= since + STUCK_AFTER) {
+                ends.push((index, Some(End::Stuck)));
+                continue;
+            }
+            let mut says = false;
+            if now >= client.ping_at {
+                if now >= client.heard_at + 2 * ping {
+                    ends.push((index, Some(End::Close(code::SILENT, "no sign of life"))));
+                    continue;
+                }
+                client.ping_at = now + ping;
+                if client.replies.len() < REPLIES_MAX {
+                    client.replies.push_back(ping_frame());
+                    says = true;
+                }
+            }
+            if now >= client.said_at + HEARTBEAT_AFTER && !is_blocked {
+                client.said_at = now;
+                let venues = &self.gateway.venues;
+                let frame =
+                    heartbeat.get_or_insert_with(|| text_frame(&protocol::heartbeat(venues.now_ms())));
+                client.replies.push_back(frame.clone());
+                says = true;
+            }
+            let pace = &mut self.pace[index as usize];
+            if says && !pace.waits {
+                pace.waits = true;
+                self.ready.push(index);
+            }
+        }
+        for (index, end) in ends {
+            match end {
+                Some(End::Stuck) => {
+                    self.gateway.metrics.dropped("client_socket");
+                    self.end(index, End::Stuck, now);
+                }
+                Some(end) => self.end(index, end, now),
+                None => self.lost(index, now),
+            }
+        }
+    }
+}
+
+/// Puts a client where its time comes: at once after a pause, else when it may be written to again.
+fn mark(pace: &mut Pace, client: u32, now_ms: u64, ready: &mut Vec<u32>, wheel: &mut Wheel) {
+    if pace.waits {
+        return;
+    }
+    pace.waits = true;
+    if pace.open_from_ms <= now_ms {
+        ready.push(client);
+    } else {
+        wheel.insert(pace.open_from_ms, client);
+    }
+}
+
+fn number(index: usize) -> u32 {
+    // There are never so many: connections and channels are limited far below.
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+impl End {
+    fn of(broken: Broken) -> Self {
+        match broken {
+            Broken::TooBig => Self::Close(code::TOO_BIG, "message too big"),
+            Broken::NotText => Self::Close(code::NOT_TEXT, "text frames hold UTF-8"),
+            Broken::Protocol => Self::Close(code::PROTOCOL, "not the WebSocket protocol"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

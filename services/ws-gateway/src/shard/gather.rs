@@ -1,0 +1,107 @@
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::client::Client;
+use super::{LocalChannel, WRITE_MESSAGES};
+use crate::feed::Step;
+use crate::gateway::Gateway;
+use crate::session::World as _;
+use crate::wire::text_frame;
+
+/// What was put together for one write.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) ticks: u64,
+    pub(super) missed: u64,
+    /// Pings alone do not put off a heartbeat.
+    pub(super) has_text: bool,
+    /// When the oldest tick arrived, Unix microseconds.
+    pub(super) oldest_us: Option<i64>,
+    /// There may be more.
+    pub(super) is_full: bool,
+}
+
+/// Puts together what the client gets next: what its socket did not take, replies, news, then its channels.
+pub(super) fn gather<S>(
+    client: &mut Client<S>,
+    channels: &Slab<LocalChannel>,
+    notes: &VecDeque<Bytes>,
+    notes_gone: u64,
+    gateway: &Gateway,
+    batch: &mut Vec<Bytes>,
+) -> Gathered {
+    let mut gathered = Gathered::default();
+    batch.clear();
+    client.take_unsent(batch, WRITE_MESSAGES);
+    while batch.len() < WRITE_MESSAGES
+        && let Some(reply) = client.replies.pop_front()
+    {
+        gathered.has_text |= reply.first() == Some(&0x81);
+        batch.push(reply);
+    }
+    if client.replies.is_empty() {
+        client.replies = VecDeque::new();
+    }
+    while batch.len() < WRITE_MESSAGES
+        && let Some(ahead) =
+            (notes_gone + notes.len() as u64).checked_sub(client.news_next).filter(|n| *n > 0)
+    {
+        gathered.has_text = true;
+        let place = usize::try_from(ahead).ok().and_then(|ahead| notes.len().checked_sub(ahead));
+        if let Some(note) = place.and_then(|place| notes.get(place)) {
+            client.news_next += 1;
+            batch.push(note.clone());
+        } else {
+            gateway.metrics.dropped("client_statuses");
+            client.news_next += ahead;
+            let venues = &gateway.venues;
+            client.replies.extend(venues.numbers().map(|venue| text_frame(&venues.status(venue))));
+            batch.extend(client.replies.pop_front());
+        }
+    }
+    if client.closing.is_some() {
+        gathered.is_full = batch.len() >= WRITE_MESSAGES;
+        return gathered;
+    }
+    // Beginning where the last write ended, so that no symbol waits for the others for ever.
+    let count = client.subs.len();
+    for step in 0..count {
+        let slot = (client.scan_from as usize + step) % count;
+        let Some(sub) = &mut client.subs[slot] else { continue };
+        let Some(channel) = channels.get(sub.channel as usize) else { continue };
+        let feed = channel.seat.feed();
+        if !feed.may_have_more(&sub.reading) {
+            continue;
+        }
+        loop {
+            if batch.len() >= WRITE_MESSAGES {
+                client.scan_from = u32::try_from(slot).unwrap_or(0);
+                gathered.is_full = true;
+                return gathered;
+            }
+            let Some(step) = feed.next(&mut sub.reading) else { break };
+            gathered.has_text = true;
+            match step {
+                Step::Tick(frame) => {
+                    gathered.ticks += 1;
+                    gathered.oldest_us.get_or_insert(frame.arrived_us);
+                    batch.push(frame.text().clone());
+                }
+                Step::Snapshot(frame) => {
+                    // Not measured: how old a snapshot is says nothing of the gateway.
+                    gathered.ticks += 1;
+                    batch.push(frame.snapshot().clone());
+                }
+                Step::Gap(gap) => {
+                    gathered.missed += gap.missed();
+                    batch.push(text_frame(&feed.writer().gap(&gap)));
+                }
+                Step::State(state) => batch.push(state),
+            }
+        }
+    }
+    gathered.is_full = batch.len() >= WRITE_MESSAGES;
+    gathered
+}

@@ -1,0 +1,22 @@
+use std::io::{self, IoSlice};
+
+/// A connection to a browser that never waits: what cannot be done now is [`io::ErrorKind::WouldBlock`].
+pub trait Socket {
+    /// Takes bytes the browser sent; 0 at the end.
+    ///
+    /// # Errors
+    /// The connection broke, or nothing is there.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Hands bytes over in one go; says how many were taken.
+    ///
+    /// # Errors
+    /// The connection broke, or nothing can be taken.
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Says that nothing more will be written. Called again until it says so.
+    ///
+    /// # Errors
+    /// The connection broke.
+    fn finish(&mut self) -> io::Result<()>;
+}
