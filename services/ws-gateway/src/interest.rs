@@ -1,14 +1,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subscriber};
-use futures_util::stream::SelectAll;
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use tickcast_bus::{Lease, decode_channel_event, encode_lease, lease_subject, tick_subject};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tickcast_bus::{Lease, decode_channel_event_of, encode_lease, lease_subject, tick_subject};
 use tickcast_model::{Body, Symbol, VenueId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -291,59 +291,60 @@ struct ChannelStream {
     metrics: Arc<TickMetrics>,
 }
 
-impl Stream for ChannelStream {
-    type Item = (Arc<Channel>, Arc<TickMetrics>, Message);
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+impl ChannelStream {
+    /// Brings what is there to the hub; ready once the channel is let go or the bus has no more of it.
+    ///
+    /// One poll takes everything that waits, up to what the runtime allows a task at once, so that a burst costs one
+    /// wake-up and one look at the clock.
+    fn poll_carry(&mut self, cx: &mut Context<'_>, metrics: &GatewayMetrics) -> Poll<()> {
         if self.ended.poll_unpin(cx).is_ready() {
-            return Poll::Ready(None);
+            return Poll::Ready(());
         }
-        let message = std::task::ready!(self.subscriber.poll_next_unpin(cx));
-        Poll::Ready(message.map(|message| (self.channel.clone(), self.metrics.clone(), message)))
+        let mut arrived_us = None;
+        while let Some(message) = ready!(self.subscriber.poll_next_unpin(cx)) {
+            let arrived_us = *arrived_us.get_or_insert_with(unix_us);
+            take(&self.channel, &self.metrics, &message, arrived_us, metrics);
+        }
+        Poll::Ready(())
     }
 }
 
-/// Events handled before looking for new channels again.
-const PUMP_BATCH: usize = 64;
-
-/// Carries events from the bus to the hub.
+/// Carries events from the bus to the hub. Only channels that have something are looked at.
 async fn pump(
     mut new_streams: mpsc::Receiver<ChannelStream>,
     metrics: Arc<GatewayMetrics>,
     end: CancellationToken,
 ) {
-    let mut streams = SelectAll::new();
+    let carry = |mut stream: ChannelStream| {
+        let metrics = metrics.clone();
+        poll_fn(move |cx| stream.poll_carry(cx, &metrics))
+    };
+    let mut carried = FuturesUnordered::new();
     loop {
         tokio::select! {
-            Some(stream) = new_streams.recv() => streams.push(stream),
-            Some((channel, ticks, message)) = streams.next(), if !streams.is_empty() => {
-                take(&channel, &ticks, &message, &metrics);
-                for _ in 0..PUMP_BATCH {
-                    let Some(Some((channel, ticks, message))) = streams.next().now_or_never() else { break };
-                    take(&channel, &ticks, &message, &metrics);
-                }
-            }
+            Some(stream) = new_streams.recv() => carried.push(carry(stream)),
+            Some(()) = carried.next(), if !carried.is_empty() => {}
             () = end.cancelled() => break,
         }
     }
 }
 
-fn take(channel: &Channel, ticks: &TickMetrics, message: &Message, metrics: &GatewayMetrics) {
+fn take(
+    channel: &Channel,
+    ticks: &TickMetrics,
+    message: &Message,
+    arrived_us: i64,
+    metrics: &GatewayMetrics,
+) {
     let key = channel.key();
-    let event = match decode_channel_event(&message.payload) {
-        Ok(event) if event.symbol == key.symbol => event,
-        Ok(event) => {
-            metrics.bad_events.inc();
-            warn!(venue = %key.venue, symbol = %key.symbol, found = %event.symbol, "event of another symbol");
-            return;
-        }
+    let event = match decode_channel_event_of(&key.symbol, &message.payload) {
+        Ok(event) => event,
         Err(error) => {
             metrics.bad_events.inc();
             warn!(venue = %key.venue, symbol = %key.symbol, %error, "unreadable event");
             return;
         }
     };
-    let arrived_us = unix_us();
     let published = channel.publish(&event, arrived_us);
     trace!(venue = %key.venue, symbol = %key.symbol, position = ?event.position, ?published, "event");
     match published {

@@ -5,6 +5,7 @@
 mod client;
 mod message;
 mod subject;
+mod tick;
 
 /// The bus messages as generated from `proto/bus/v1`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
@@ -21,7 +22,7 @@ pub use subject::{
     catalogue_subject, decode_token, demand_subject, encode_token, health_subject, lease_subject,
     reconnect_subject, tick_subject, venue_of_subject,
 };
-
+pub use tick::{decode_channel_event_of, put_channel_event};
 pub use tickcast_model::Lease;
 
 /// What can go wrong on the bus.

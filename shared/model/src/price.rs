@@ -12,6 +12,8 @@ pub struct Price {
 impl Price {
     /// The most decimal places a price can carry.
     pub const SCALE_MAX: u8 = 18;
+    /// The longest text of a price: sign, 19 digits, and the point.
+    pub const TEXT_BYTES_MAX: usize = 21;
 
     /// A price of `units` / 10^`scale`; `None` where the scale is above [`Price::SCALE_MAX`].
     pub fn new(units: i64, scale: u8) -> Option<Self> {
@@ -46,6 +48,46 @@ impl Price {
     pub fn with_digits(self, digits: u8) -> impl fmt::Display {
         WithDigits { price: self, digits }
     }
+
+    /// The text of [`Price::with_digits`], written into `buffer` without the formatting machinery.
+    pub fn text(self, digits: u8, buffer: &mut [u8; Self::TEXT_BYTES_MAX]) -> &str {
+        let mut magnitude = self.units.unsigned_abs();
+        let mut places = self.scale;
+        while places > digits && magnitude.is_multiple_of(10) {
+            magnitude /= 10;
+            places -= 1;
+        }
+        // From the last digit to the first; a whole part of zero is written too.
+        let mut at = buffer.len();
+        let mut put = |byte| {
+            at -= 1;
+            buffer[at] = byte;
+        };
+        for _ in 0..places {
+            put(digit(magnitude));
+            magnitude /= 10;
+        }
+        if places > 0 {
+            put(b'.');
+        }
+        loop {
+            put(digit(magnitude));
+            magnitude /= 10;
+            if magnitude == 0 {
+                break;
+            }
+        }
+        if self.units < 0 {
+            put(b'-');
+        }
+        // Digits, a point and a sign are text.
+        std::str::from_utf8(&buffer[at..]).unwrap_or_default()
+    }
+}
+
+/// The last decimal digit.
+fn digit(number: u64) -> u8 {
+    b'0' + u8::try_from(number % 10).unwrap_or(0)
 }
 
 struct WithDigits {
@@ -55,22 +97,7 @@ struct WithDigits {
 
 impl fmt::Display for WithDigits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Price { units, scale } = self.price;
-        let sign = if units < 0 { "-" } else { "" };
-        let mut magnitude = units.unsigned_abs();
-        let mut places = scale;
-        while places > self.digits && magnitude.is_multiple_of(10) {
-            magnitude /= 10;
-            places -= 1;
-        }
-        let power = 10u64.pow(u32::from(places));
-        let whole = magnitude / power;
-        let fraction = magnitude % power;
-        if places == 0 {
-            write!(f, "{sign}{whole}")
-        } else {
-            write!(f, "{sign}{whole}.{fraction:0>width$}", width = usize::from(places))
-        }
+        f.write_str(self.price.text(self.digits, &mut [0; Price::TEXT_BYTES_MAX]))
     }
 }
 
@@ -97,6 +124,8 @@ mod tests {
     fn nothing_is_rounded_where_the_value_has_more_decimals() {
         assert_eq!(shown(114_814, 5, 2), "1.14814");
         assert_eq!(shown(i64::MIN, 0, 0), "-9223372036854775808");
+        assert_eq!(shown(i64::MIN, 18, 0), "-9.223372036854775808");
+        assert_eq!(shown(-1, 18, 255), "-0.000000000000000001");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tickcast_model::{Position, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId};
+use tickcast_model::{Position, Price, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId};
 
 use super::ErrorCode;
 use crate::ring::Gap;
@@ -16,6 +16,36 @@ pub struct ChannelWriter {
     names: Box<str>,
 }
 
+/// What is put before the names in a tick.
+const TICK: &[u8] = b"{\"type\":\"tick\",";
+/// The longest rest of a tick after its names: three prices, four numbers of up to 20 digits, and their keys.
+const NUMBERS_BYTES_MAX: usize = 256;
+
+/// A short text in the making that needs no allocation.
+struct Text {
+    bytes: [u8; NUMBERS_BYTES_MAX],
+    len: usize,
+}
+
+impl Text {
+    fn put(&mut self, text: &str) {
+        self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
+        self.len += text.len();
+    }
+
+    fn put_price(&mut self, key: &str, price: Option<Price>, digits: u8) {
+        if let Some(price) = price {
+            self.put(key);
+            self.put(price.text(digits, &mut [0; Price::TEXT_BYTES_MAX]));
+        }
+    }
+
+    fn put_number(&mut self, key: &str, number: impl itoa::Integer) {
+        self.put(key);
+        self.put(itoa::Buffer::new().format(number));
+    }
+}
+
 impl ChannelWriter {
     /// The writer of a venue's symbol.
     pub fn new(venue: &VenueId, symbol: &Symbol) -> Self {
@@ -23,24 +53,23 @@ impl ChannelWriter {
         Self { names: format!("\"source\":\"{venue}\",\"symbol\":{symbol}").into() }
     }
 
-    /// `tick`: prices are exact decimals with the instrument's digits.
+    /// `tick`: prices are exact decimals with the instrument's digits. One allocation, of exactly the right size.
     pub fn tick(&self, tick: &Tick, position: Position) -> Bytes {
-        let mut json = String::with_capacity(192);
-        let _ = write!(json, "{{\"type\":\"tick\",{}", self.names);
-        for (name, price) in [("bid", tick.bid), ("ask", tick.ask), ("price", tick.price())] {
-            if let Some(price) = price {
-                let _ = write!(json, ",\"{name}\":{}", price.with_digits(tick.digits));
-            }
-        }
+        let mut rest = Text { bytes: [0; NUMBERS_BYTES_MAX], len: 0 };
+        rest.put_price(",\"bid\":", tick.bid, tick.digits);
+        rest.put_price(",\"ask\":", tick.ask, tick.digits);
+        rest.put_price(",\"price\":", tick.price(), tick.digits);
         let received_ms = tick.received_us.div_euclid(1000);
-        let _ = write!(
-            json,
-            ",\"timestamp\":{},\"receivedAt\":{received_ms},\"epoch\":\"{}\",\"seq\":{}",
-            tick.venue_time_ms.unwrap_or(received_ms),
-            position.epoch,
-            position.seq,
-        );
-        json.push_str(if tick.snapshot { ",\"snapshot\":true}" } else { "}" });
+        rest.put_number(",\"timestamp\":", tick.venue_time_ms.unwrap_or(received_ms));
+        rest.put_number(",\"receivedAt\":", received_ms);
+        rest.put_number(",\"epoch\":\"", position.epoch);
+        rest.put_number("\",\"seq\":", position.seq);
+        rest.put(if tick.snapshot { ",\"snapshot\":true}" } else { "}" });
+        let rest = &rest.bytes[..rest.len];
+        let mut json = Vec::with_capacity(TICK.len() + self.names.len() + rest.len());
+        json.extend_from_slice(TICK);
+        json.extend_from_slice(self.names.as_bytes());
+        json.extend_from_slice(rest);
         json.into()
     }
 
@@ -313,7 +342,6 @@ fn json(message: &impl Serialize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tickcast_model::Price;
 
     use super::*;
 
@@ -340,6 +368,24 @@ mod tests {
             std::str::from_utf8(&json).unwrap(),
             r#"{"type":"tick","source":"ctrader","symbol":"EUR\"USD","bid":1.14810,"ask":1.14821,"price":1.148155,"timestamp":1700000000123,"receivedAt":1700000000200,"epoch":"18446744073709551615","seq":7}"#
         );
+    }
+
+    #[test]
+    fn the_longest_tick_has_room() {
+        let least = Price::new(i64::MIN / 2, 18);
+        let tick = Tick {
+            bid: least,
+            ask: least,
+            digits: u8::MAX,
+            venue_time_ms: Some(i64::MIN),
+            received_us: i64::MIN,
+            snapshot: true,
+            ..tick()
+        };
+        let json = writer().tick(&tick, Position { epoch: u64::MAX, seq: u64::MAX });
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["seq"], u64::MAX);
+        assert_eq!(json["timestamp"], i64::MIN);
     }
 
     #[test]
