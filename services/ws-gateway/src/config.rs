@@ -1,12 +1,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tickcast_bus::BusSettings;
 use tickcast_model::VenueId;
 use tickcast_service::Reader;
 
 use crate::limits::ClientLimits;
 use crate::origins::Origins;
+use crate::tls::server_config;
 
 /// The gateway's settings.
 pub struct Config {
@@ -40,8 +43,10 @@ pub struct Config {
     pub drain: Duration,
     /// A busy client is written to no sooner than this after its last write.
     pub flush: Duration,
-    /// Threads that write to clients.
+    /// Threads that write to clients; 0 = as many as there are cores.
     pub writers: usize,
+    /// What is shown to browsers that connect with TLS; none = plain.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Config {
@@ -133,6 +138,7 @@ impl Config {
                 "a busy client gets what is pending in one write no sooner than this after its last; a quiet one at once; \
                  0 = off",
             ),
+            tls: tls(reader),
             writers: reader.number(
                 "WRITERS",
                 0,
@@ -225,11 +231,22 @@ fn not_served_yet(reader: &mut Reader) {
         "connections",
         "of one user; without effect while AUTH=none, as there are no users",
     );
-    for name in ["TLS_CERT_FILE", "TLS_KEY_FILE"] {
-        if reader.path(name, "TLS at the gateway itself; not served yet").is_some() {
-            reader.problem(name, "TLS at the gateway is not served yet; terminate it in front");
-        }
+}
+
+fn tls(reader: &mut Reader) -> Option<Arc<ServerConfig>> {
+    let certificates =
+        reader.path("TLS_CERT_FILE", "TLS at the gateway itself: certificate chain, PEM; unset = plain");
+    let key = reader.path("TLS_KEY_FILE", "private key of TLS_CERT_FILE, PEM");
+    match (certificates, key) {
+        (Some(certificates), Some(key)) => match server_config(&certificates, &key) {
+            Ok(config) => return Some(config),
+            Err(problem) => reader.problem("TLS_CERT_FILE", problem),
+        },
+        (Some(_), None) => reader.problem("TLS_KEY_FILE", "is missing beside TLS_CERT_FILE"),
+        (None, Some(_)) => reader.problem("TLS_CERT_FILE", "is missing beside TLS_KEY_FILE"),
+        (None, None) => {}
     }
+    None
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub mod ring;
 /// What a client said, what it is told and what it wants.
 pub mod session;
 pub mod shard;
+/// Browsers that connect with TLS.
+pub mod tls;
 /// From an HTTP request to a WebSocket.
 pub mod upgrade;
 /// What is known of the venues.
@@ -62,7 +64,6 @@ use std::sync::Arc;
 use async_nats::Event;
 use serde_json::json;
 use tickcast_service::Context;
-use tokio::net::TcpListener;
 use tokio::sync::watch as tokio_watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -173,11 +174,12 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     tasks.spawn(interest::run(interest, end.clone()));
 
     let addr = config.listen;
-    let listener = TcpListener::bind(addr).await.map_err(|source| GatewayError::Listen { addr, source })?;
+    let listener = listener::open(addr).map_err(|source| GatewayError::Listen { addr, source })?;
     let addr = listener.local_addr().map_err(|source| GatewayError::Listen { addr, source })?;
     info!(what = "websocket", %addr, "listening");
     context.ready.set("listener", Ok(()));
-    listener::serve(listener, api::router(gateway.clone(), admin, &context), context.stop.clone()).await;
+    let router = api::router(gateway.clone(), admin, &context);
+    listener::serve(listener, config.tls, router, context.stop.clone()).await;
     context.ready.set("listener", Err("stopping".into()));
 
     // Ticks flow on until the last client has moved.

@@ -1,3 +1,4 @@
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,11 @@ use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -34,8 +38,28 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What a socket buffers of data its client does not read: the default would be megabytes of stale ticks.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
+/// Connections that may wait to be accepted: everybody reconnects at once when another gateway dies.
+const BACKLOG: u32 = 4_096;
+
+/// Opens the listener for browsers.
+///
+/// # Errors
+/// What the system says.
+pub fn open(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
 /// Accepts connections until `stop`, then waits shortly for the requests under way. WebSockets live on by themselves.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let tls = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     loop {
@@ -51,9 +75,16 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         match accepted {
             Ok((socket, peer)) => {
                 prepare(&socket, peer);
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
                 connections.spawn(async move {
-                    serve_connection(socket, peer, router, stop).await;
+                    match tls {
+                        None => serve_connection(socket, peer, router, stop).await,
+                        Some(tls) => match tokio::time::timeout(HEAD_WITHIN, tls.accept(socket)).await {
+                            Ok(Ok(socket)) => serve_connection(socket, peer, router, stop).await,
+                            Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+                            Err(_) => debug!(%peer, "TLS handshake took too long"),
+                        },
+                    }
                     drop(place);
                 });
             }
@@ -78,7 +109,10 @@ fn prepare(socket: &TcpStream, peer: SocketAddr) {
     }
 }
 
-async fn serve_connection(socket: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+async fn serve_connection<S>(socket: S, peer: SocketAddr, router: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let router = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);

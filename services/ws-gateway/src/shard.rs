@@ -346,8 +346,12 @@ impl<S: Socket> Shard<S> {
         }
         pace.waits = false;
         let mut batch = std::mem::take(&mut self.scratch.batch);
-        let mut result = Ok(());
+        // What encryption has kept back goes first; most often there is nothing.
+        let mut result = client.write(&mut batch, now, &mut self.counts.bytes);
         for turn in 0.. {
+            if result.is_err() || client.blocked_since.is_some() {
+                break;
+            }
             let gathered =
                 gather(client, &self.channels, &self.notes, self.notes_gone, &self.gateway, &mut batch);
             if batch.is_empty() {
@@ -362,7 +366,7 @@ impl<S: Socket> Shard<S> {
             self.counts.delivered += gathered.ticks;
             self.counts.missed += gathered.missed;
             self.counts.writes += 1;
-            result = client.write(&mut batch, &mut self.counts.bytes);
+            result = client.write(&mut batch, now, &mut self.counts.bytes);
             if gathered.has_text {
                 client.said_at = now;
             }
@@ -374,7 +378,7 @@ impl<S: Socket> Shard<S> {
                     self.gateway.metrics.to_socket.observe(seconds_between(oldest_us, unix_us()));
                 }
             }
-            if result.is_err() || client.is_blocked(now) || !gathered.is_full {
+            if !gathered.is_full {
                 break;
             }
         }

@@ -1,3 +1,4 @@
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -5,13 +6,16 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::debug;
 
 use crate::gateway::Gateway;
+use crate::tls::TlsSocket;
+use crate::writer::Wire;
 
 /// Whether a request wants to become a WebSocket.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
@@ -49,14 +53,31 @@ pub fn upgrade(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request) -
 /// buffers would be 8 KiB a client for nothing.
 async fn hand_over(upgrading: OnUpgrade, peer: SocketAddr, gateway: &Gateway) -> Result<(), String> {
     let upgraded = upgrading.await.map_err(|error| error.to_string())?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| "not a bare connection".to_owned())?;
-    let socket = parts.io.into_inner().into_std().map_err(|error| error.to_string())?;
+    let (socket, early) = bare(upgraded).ok_or("not a connection of this listener")?;
+    let socket = socket.map_err(|error| error.to_string())?;
     let place = gateway.doors.enter(peer.ip());
     if let Err(full) = &place {
         debug!(%peer, ?full, "client sent away");
     }
-    gateway.writers.give(socket, parts.read_buf.to_vec(), peer, place.ok());
+    gateway.writers.give(socket, early, peer, place.ok());
     Ok(())
+}
+
+/// The socket behind an HTTP connection, and what was read from it beyond the request.
+fn bare(upgraded: Upgraded) -> Option<(io::Result<Wire>, Vec<u8>)> {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let socket = parts.io.into_inner().into_std();
+            Some((socket.map(|tcp| Wire::Plain(mio::net::TcpStream::from_std(tcp))), parts.read_buf.to_vec()))
+        }
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+            let (tcp, tls) = parts.io.into_inner().into_inner();
+            let socket = tcp.into_std();
+            let encrypted = |tcp| Wire::Tls(TlsSocket::new(mio::net::TcpStream::from_std(tcp), tls));
+            Some((socket.map(encrypted), parts.read_buf.to_vec()))
+        }
+    }
 }
 
 /// The address of the client, which the listener puts into each request.

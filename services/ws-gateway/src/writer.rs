@@ -15,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::limits::Place;
 use crate::mailbox::Mailbox;
 use crate::shard::{Arrival, Shard, Socket};
+use crate::tls::TlsSocket;
 
 /// The token of whoever calls from another thread. Clients have their numbers, which never grow so far.
 const WAKE: Token = Token(usize::MAX);
@@ -31,7 +32,7 @@ pub struct Writers {
 
 /// Where new clients wait for their writer.
 struct Inbox {
-    arrivals: Mutex<Vec<Arrival<TcpSocket>>>,
+    arrivals: Mutex<Vec<Arrival<Wire>>>,
     mailbox: Arc<Mailbox>,
     waker: Arc<Waker>,
     clients: AtomicUsize,
@@ -81,33 +82,61 @@ impl Writers {
     }
 
     /// Hands a browser to the writer with the fewest.
-    pub fn give(&self, socket: std::net::TcpStream, early: Vec<u8>, peer: SocketAddr, place: Option<Place>) {
+    pub fn give(&self, socket: Wire, early: Vec<u8>, peer: SocketAddr, place: Option<Place>) {
         let fewest = self.inboxes.iter().min_by_key(|inbox| inbox.clients.load(Ordering::Relaxed));
         let Some(inbox) = fewest else { return };
         inbox.clients.fetch_add(1, Ordering::Relaxed);
-        let arrival = Arrival { socket: TcpSocket(TcpStream::from_std(socket)), early, peer, place };
+        let arrival = Arrival { socket, early, peer, place };
         inbox.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
         let _ = inbox.waker.wake();
     }
 }
 
-/// A plain connection.
-struct TcpSocket(TcpStream);
+/// A browser's connection, plain or with TLS.
+pub enum Wire {
+    /// As it is.
+    Plain(TcpStream),
+    /// Encrypted here.
+    Tls(TlsSocket),
+}
 
-impl Socket for TcpSocket {
+impl Wire {
+    fn tcp(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(socket) => &mut socket.tcp,
+        }
+    }
+}
+
+impl Socket for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        match self {
+            Self::Plain(tcp) => tcp.read(buffer),
+            Self::Tls(socket) => socket.read(buffer),
+        }
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            [only] => self.0.write(only),
-            several => self.0.write_vectored(several),
+        match (self, slices) {
+            (Self::Plain(tcp), [only]) => tcp.write(only),
+            (Self::Plain(tcp), several) => tcp.write_vectored(several),
+            (Self::Tls(socket), slices) => socket.write(slices),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(socket) => socket.flush(),
         }
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.0.shutdown(Shutdown::Write)
+        match self {
+            Self::Plain(tcp) => tcp.shutdown(Shutdown::Write),
+            Self::Tls(socket) => socket.finish(),
+        }
     }
 }
 
@@ -136,7 +165,7 @@ fn run(mut poll: Poll, inbox: &Inbox, gateway: Arc<Gateway>) -> io::Result<()> {
         for mut arrival in arrivals {
             let token = Token(shard.next_number() as usize);
             let interest = Interest::READABLE | Interest::WRITABLE;
-            match poll.registry().register(&mut arrival.socket.0, token, interest) {
+            match poll.registry().register(arrival.socket.tcp(), token, interest) {
                 Ok(()) => shard.insert(arrival, now),
                 Err(error) => warn!(%error, "cannot wait for a client"),
             }

@@ -111,20 +111,28 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Writes a batch; what the socket does not take is kept.
+    /// Writes a batch; what the socket does not take is kept, and the client is blocked until it takes more.
     ///
     /// # Errors
     /// The socket is broken.
-    pub(super) fn write(&mut self, batch: &mut Vec<Bytes>, written: &mut u64) -> io::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        batch: &mut Vec<Bytes>,
+        now: Instant,
+        written: &mut u64,
+    ) -> io::Result<()> {
         let mut done = 0;
-        while done < batch.len() {
+        let result = loop {
+            if done == batch.len() {
+                break self.socket.flush();
+            }
             let mut slices = [IoSlice::new(&[]); WRITE_MESSAGES];
             let count = batch.len() - done;
             for (slice, bytes) in slices.iter_mut().zip(&batch[done..]) {
                 *slice = IoSlice::new(bytes);
             }
             match self.socket.write(&slices[..count.min(WRITE_MESSAGES)]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
                 Ok(mut taken) => {
                     *written += taken as u64;
                     while done < batch.len() && taken >= batch[done].len() {
@@ -135,14 +143,19 @@ impl<S: Socket> Client<S> {
                         batch[done].advance(taken);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => break Err(error),
             }
-        }
+        };
         self.unsent.extend(batch.drain(done..));
         batch.clear();
-        Ok(())
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked_since = Some(now);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Keeps a batch that was not written yet.
@@ -161,13 +174,5 @@ impl<S> Client<S> {
                 self.unsent = VecDeque::new();
             }
         }
-    }
-
-    /// Notes that the socket takes no more, where something was kept.
-    pub(super) fn is_blocked(&mut self, now: Instant) -> bool {
-        if !self.unsent.is_empty() {
-            self.blocked_since = Some(now);
-        }
-        self.blocked_since.is_some()
     }
 }

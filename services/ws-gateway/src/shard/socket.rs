@@ -14,7 +14,15 @@ pub trait Socket {
     /// The connection broke, or nothing can be taken.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Says that nothing more will be written. Called again until it says so.
+    /// Pushes on what was taken and is still here, as encryption leaves it.
+    ///
+    /// # Errors
+    /// The connection broke, or nothing can be taken.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Says that nothing more will be written; what cannot be said now is left unsaid.
     ///
     /// # Errors
     /// The connection broke.

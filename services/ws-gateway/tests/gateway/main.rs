@@ -5,3 +5,4 @@ mod limits;
 mod outages;
 mod prices;
 mod support;
+mod tls;

@@ -19,6 +19,7 @@ use tickcast_model::{
     Symbol, SymbolState, Tick, VenueHealth, VenueId,
 };
 use tickcast_service::{Context, Reader};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -359,9 +360,14 @@ impl Gateway {
     }
 }
 
+/// A connection of whatever kind.
+pub(crate) trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for T {}
+
 /// A browser.
 pub(crate) struct Browser {
-    pub(crate) socket: WebSocketStream<TcpStream>,
+    pub(crate) socket: WebSocketStream<Box<dyn Pipe>>,
 }
 
 impl Browser {
@@ -375,7 +381,7 @@ impl Browser {
     }
 
     pub(crate) async fn over(
-        socket: TcpStream,
+        socket: impl Pipe + 'static,
         addr: SocketAddr,
         path: &str,
         headers: &[(&'static str, &str)],
@@ -384,6 +390,7 @@ impl Browser {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
+        let socket: Box<dyn Pipe> = Box::new(socket);
         let (socket, _) = client_async(request, socket).await?;
         Ok(Self { socket })
     }
