@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tickcast_model::Position;
 
 /// What the sequence audit found, summed over channels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Findings {
     /// Ticks looked at, snapshots included.
     pub ticks: u64,

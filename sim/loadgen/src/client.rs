@@ -1,266 +1,366 @@
-use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tickcast_model::Position;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Connection, READ_BYTES};
+use crate::audit::Channel;
+use crate::link::Link;
+use crate::symbols::SymbolTable;
 use crate::tally::{Tally, count_name};
-use crate::{Audit, LoadError, Scanned, Settings, Target, close_frame, scan, text_frame};
+use crate::{
+    Answer, FrameReader, LoadError, Message, NatsEvent, NatsReader, Protocol, Scanned, Settings, Target,
+    binary_frame, close_frame, nats_greeting, pong_frame, scan, text_frame,
+};
 
 /// Symbols in one `subscribe` message, so that it stays far below the gateway's message limit.
 const SYMBOLS_PER_MESSAGE: usize = 200;
 
-/// The venue has this long to say what it offers.
-const SYMBOLS_TIMEOUT: Duration = Duration::from_secs(15);
+/// How a tick of the usual servers begins: enough to count it.
+const TICK_START: &[u8] = br#"{"type":"tick""#;
 
-/// A server has this long to answer a close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Where the run stands; shared by all threads.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// Connections open now.
-    pub(crate) open: AtomicUsize,
-    /// Connections not made.
-    pub(crate) failed: AtomicUsize,
-    /// Connections made and ended by the server.
-    pub(crate) ended: AtomicUsize,
-    /// True inside the measuring window.
-    pub(crate) measuring: AtomicBool,
-    /// Cancelled at the end of the run.
-    pub(crate) stop: CancellationToken,
+/// How a client reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// As soon as something has come.
+    Quick,
+    /// So many bytes a second.
+    Slow,
+    /// Nothing after the upgrade.
+    Stalled,
 }
 
-/// What the clients of one thread share.
-pub(crate) struct Worker {
-    settings: Arc<Settings>,
-    symbols: Arc<[String]>,
-    progress: Arc<Progress>,
-    pub(crate) tally: RefCell<Tally>,
-    buffer: RefCell<Vec<u8>>,
+/// One connection and what it saw. A few KB: a socket, a cursor for each symbol, and no buffer while nothing is halfway.
+pub(crate) struct Client {
+    pub(crate) link: Link,
+    pub(crate) begun: Instant,
+    pub(crate) pace: Pace,
+    /// Bytes a slow client may still read.
+    pub(crate) allowance: usize,
+    /// Whether this connection replaces one that ended.
+    pub(crate) is_again: bool,
+    /// Whether every tick is looked at, or only counted.
+    is_audited: bool,
+    phase: Phase,
+    reader: FrameReader,
+    nats: NatsReader,
+    audit: Option<Seats>,
 }
 
-impl Worker {
-    pub(crate) fn new(settings: Arc<Settings>, symbols: Arc<[String]>, progress: Arc<Progress>) -> Self {
+enum Phase {
+    Connecting,
+    Upgrading(Answer),
+    Open,
+}
+
+/// One cursor for each symbol the client asked for.
+struct Seats {
+    /// The symbols' places in the table, in order.
+    places: Box<[u32]>,
+    channels: Box<[Channel]>,
+}
+
+/// What a client needs of its surroundings for one turn.
+pub(crate) struct Turn<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) target: &'a Target,
+    pub(crate) symbols: &'a SymbolTable,
+    pub(crate) tally: &'a mut Tally,
+    pub(crate) buffer: &'a mut [u8],
+    /// The wall clock, Unix microseconds: the stamps in the ticks are wall-clock times too.
+    pub(crate) now_us: i64,
+    /// Whether this is inside the measuring window.
+    pub(crate) is_measuring: bool,
+}
+
+/// How far a client has come in a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progressed {
+    /// Nothing to say.
+    No,
+    /// The connection was just opened.
+    Opened,
+}
+
+impl Client {
+    pub(crate) fn new(link: Link, pace: Pace, is_again: bool, is_audited: bool) -> Self {
         Self {
-            settings,
-            symbols,
-            progress,
-            tally: RefCell::new(Tally::new()),
-            buffer: RefCell::new(vec![0; READ_BYTES]),
+            link,
+            begun: Instant::now(),
+            pace,
+            allowance: 0,
+            is_again,
+            is_audited,
+            phase: Phase::Connecting,
+            reader: FrameReader::default(),
+            nats: NatsReader::default(),
+            audit: None,
         }
     }
 
-    /// One client's life: connect, subscribe, take what comes until the run or the server ends it.
-    pub(crate) async fn client(&self, index: usize) {
-        let begun = Instant::now();
-        let mut connection = match Connection::open(&self.settings.target).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                count_name(&mut self.tally.borrow_mut().failures, &error.kind(), 1);
-                self.progress.failed.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        };
-        let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.tally.borrow_mut().connect_us.saturating_record(took_us);
-        self.progress.open.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
 
-        let symbols = self.symbols_of(index);
-        let mut audit = Audit::new(symbols.len());
-        let end = self.drive(&mut connection, &symbols, &mut audit).await;
-        self.progress.open.fetch_sub(1, Ordering::Relaxed);
-        let mut tally = self.tally.borrow_mut();
-        tally.audit.add(audit.findings());
-        if let Err(error) = end {
-            self.progress.ended.fetch_add(1, Ordering::Relaxed);
-            let name = match error {
-                LoadError::Closed(code) => code.to_string(),
-                other => other.kind(),
+    /// Goes on with the connection as far as it can; the second value is true where more may be waiting to be read.
+    pub(crate) fn advance(
+        &mut self,
+        mine: impl FnOnce() -> Vec<u32>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(Progressed, bool), LoadError> {
+        if matches!(self.phase, Phase::Connecting) {
+            if !self.link.is_connected()? {
+                return Ok((Progressed::No, false));
+            }
+            self.phase = Phase::Upgrading(Answer::default());
+            self.link.send(turn.target.request().as_bytes())?;
+        } else {
+            self.link.flush()?;
+        }
+        if self.is_open() {
+            return match self.pace {
+                Pace::Quick => Ok((Progressed::No, self.read(usize::MAX, turn)?)),
+                Pace::Slow | Pace::Stalled => Ok((Progressed::No, false)),
             };
-            count_name(&mut tally.closes, &name, 1);
         }
+        let (mut early, mut more): (Option<Vec<u8>>, bool) = (None, false);
+        if let Phase::Upgrading(answer) = &mut self.phase {
+            more = self.link.read(turn.buffer, 1024, |bytes| {
+                match &mut early {
+                    Some(early) => early.extend_from_slice(bytes),
+                    None => early = answer.feed(bytes)?,
+                }
+                Ok(())
+            })?;
+        }
+        let Some(early) = early else { return Ok((Progressed::No, more)) };
+        self.phase = Phase::Open;
+        let places = mine();
+        self.subscribe(&places, turn)?;
+        if self.pace == Pace::Quick {
+            self.take(&early, turn)?;
+            // What came along with the answer made no event of its own.
+            return Ok((Progressed::Opened, self.read(usize::MAX, turn)?));
+        }
+        Ok((Progressed::Opened, false))
     }
 
-    /// The client's own choice of symbols, the same in every run with the same seed.
-    fn symbols_of(&self, index: usize) -> Vec<&str> {
-        let mut symbols: Vec<&str> = self.symbols.iter().map(String::as_str).collect();
-        if let Some(count) = self.settings.random_per_client {
-            let mut draw = fastrand::Rng::with_seed(self.settings.seed.wrapping_add(index as u64));
-            draw.shuffle(&mut symbols);
-            symbols.truncate(count);
+    fn subscribe(&mut self, places: &[u32], turn: &mut Turn<'_>) -> Result<(), LoadError> {
+        let names: Vec<&str> = places.iter().map(|place| turn.symbols.name(*place)).collect();
+        if self.is_audited {
+            self.audit = Some(Seats {
+                channels: vec![Channel::default(); places.len()].into(),
+                places: places.into(),
+            });
         }
-        symbols
-    }
-
-    async fn drive(
-        &self,
-        connection: &mut Connection,
-        symbols: &[&str],
-        audit: &mut Audit,
-    ) -> Result<(), LoadError> {
-        for part in symbols.chunks(SYMBOLS_PER_MESSAGE) {
-            let subscribe = subscribe_message(part, self.settings.source.as_deref());
-            connection.send(&text_frame(&subscribe)).await?;
-        }
-        let stopped = self.progress.stop.cancelled();
-        tokio::pin!(stopped);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut stopped => break,
-                readable = connection.readable() => readable?,
-            }
-            self.take(connection, audit).await?;
-        }
-        self.close(connection).await
-    }
-
-    /// Reads once. The buffer is the thread's: it is not held across a wait, because a read only waits to answer a ping.
-    async fn take(&self, connection: &mut Connection, audit: &mut Audit) -> Result<(), LoadError> {
-        let mut buffer = self.buffer.take();
-        if buffer.is_empty() {
-            // Another client of this thread is just answering a ping with the buffer in its hands.
-            buffer = vec![0; READ_BYTES];
-        }
-        let arrived_us = now_us();
-        let measuring = self.progress.measuring.load(Ordering::Relaxed);
-        let read = connection
-            .read(&mut buffer, |text| {
-                self.message(&mut self.tally.borrow_mut(), audit, text, measuring.then_some(arrived_us));
-            })
-            .await;
-        self.buffer.replace(buffer);
-        let read = read?;
-        let mut tally = self.tally.borrow_mut();
-        tally.pings += read.pings;
-        if measuring {
-            tally.window_bytes += read.bytes as u64;
-        }
-        match read.closed {
-            Some(code) => Err(LoadError::Closed(code)),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes one message; `arrived_us` only inside the measuring window.
-    fn message(&self, tally: &mut Tally, audit: &mut Audit, text: &[u8], arrived_us: Option<i64>) {
-        match scan(text) {
-            Some(Scanned::Tick(tick)) => {
-                audit.tick(tick.symbol, Position { epoch: tick.epoch, seq: tick.seq }, tick.snapshot);
-                // A snapshot is as old as the symbol's last move, which says nothing of the way it took.
-                if let (false, Some(arrived_us)) = (tick.snapshot, arrived_us) {
-                    tally.tick(arrived_us, tick.timestamp_ms, tick.received_at_ms);
+        match turn.settings.protocol {
+            Protocol::Tickcast => {
+                for part in names.chunks(SYMBOLS_PER_MESSAGE) {
+                    self.link.send(&text_frame(&subscribe_message(part, turn.settings)))?;
                 }
             }
-            Some(Scanned::Other(kind)) => {
-                count_name(&mut tally.messages, &String::from_utf8_lossy(kind), 1);
-                match kind {
-                    b"gap" | b"error" | b"subscribeResponse" => rare_message(tally, audit, text),
-                    _ => {}
-                }
+            Protocol::Nats => {
+                let source = turn.settings.source.as_deref().unwrap_or("bench");
+                let subjects = names.iter().map(|name| format!("json.{source}.{name}"));
+                self.link.send(&binary_frame(nats_greeting(subjects).as_bytes()))?;
             }
-            None => tally.unreadable += 1,
         }
-    }
-
-    async fn close(&self, connection: &mut Connection) -> Result<(), LoadError> {
-        connection.send(&close_frame(1000)).await?;
-        let answered = async {
-            let mut buffer = [0; 4096];
-            loop {
-                connection.readable().await?;
-                if connection.read(&mut buffer, |_| ()).await?.closed.is_some() {
-                    return Ok::<_, LoadError>(());
-                }
-            }
-        };
-        // The run is over: how the server takes its leave is not part of the figures.
-        let _ = timeout(CLOSE_TIMEOUT, answered).await;
         Ok(())
     }
+
+    /// Reads up to `limit` bytes; true where more may be waiting.
+    pub(crate) fn read(&mut self, limit: usize, turn: &mut Turn<'_>) -> Result<bool, LoadError> {
+        let Self { link, reader, nats, audit, allowance, .. } = self;
+        let Turn { tally, buffer, now_us, is_measuring, .. } = turn;
+        let mut sink = Sink {
+            tally,
+            audit: audit.as_mut(),
+            symbols: turn.symbols,
+            settings: turn.settings,
+            now_us: *now_us,
+            is_measuring: *is_measuring,
+        };
+        let mut replies = Vec::new();
+        let mut closed = None;
+        let more = link.read(buffer, limit, |bytes| {
+            *allowance = allowance.saturating_sub(bytes.len());
+            sink.bytes(bytes, reader, nats, &mut replies, &mut closed)
+        })?;
+        self.settle(&replies, closed)?;
+        Ok(more)
+    }
+
+    /// Takes bytes that were read already.
+    fn take(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<(), LoadError> {
+        let mut sink = Sink {
+            tally: turn.tally,
+            audit: self.audit.as_mut(),
+            symbols: turn.symbols,
+            settings: turn.settings,
+            now_us: turn.now_us,
+            is_measuring: turn.is_measuring,
+        };
+        let mut replies = Vec::new();
+        let mut closed = None;
+        sink.bytes(bytes, &mut self.reader, &mut self.nats, &mut replies, &mut closed)?;
+        self.settle(&replies, closed)
+    }
+
+    fn settle(&mut self, replies: &[u8], closed: Option<u16>) -> Result<(), LoadError> {
+        if let Some(code) = closed {
+            return Err(LoadError::Closed(code));
+        }
+        if replies.is_empty() { Ok(()) } else { Ok(self.link.send(replies)?) }
+    }
+
+    /// Says goodbye.
+    pub(crate) fn close(&mut self) -> Result<(), LoadError> {
+        Ok(self.link.send(&close_frame(1000))?)
+    }
 }
 
-/// Takes a message that is rare enough for a full JSON reader.
-fn rare_message(tally: &mut Tally, audit: &mut Audit, text: &[u8]) {
-    let Ok(message) = serde_json::from_slice::<Value>(text) else {
-        tally.unreadable += 1;
-        return;
-    };
-    match message["type"].as_str() {
-        Some("gap") => match (message["symbol"].as_str(), message["missed"].as_u64()) {
-            (Some(symbol), Some(missed)) => audit.gap(symbol.as_bytes(), missed),
-            _ => tally.unreadable += 1,
-        },
-        Some("error") => {
-            count_name(&mut tally.errors, message["code"].as_str().unwrap_or("no code"), 1);
+/// Where a client's bytes go.
+struct Sink<'a> {
+    tally: &'a mut Tally,
+    audit: Option<&'a mut Seats>,
+    symbols: &'a SymbolTable,
+    settings: &'a Settings,
+    now_us: i64,
+    is_measuring: bool,
+}
+
+impl Sink<'_> {
+    fn bytes(
+        &mut self,
+        bytes: &[u8],
+        reader: &mut FrameReader,
+        nats: &mut NatsReader,
+        replies: &mut Vec<u8>,
+        closed: &mut Option<u16>,
+    ) -> Result<(), LoadError> {
+        if self.is_measuring {
+            self.tally.window_bytes += bytes.len() as u64;
+            self.tally.window_reads += 1;
         }
-        _ => {
-            for result in message["results"].as_array().into_iter().flatten() {
-                if result["status"] == "error" {
-                    count_name(&mut tally.errors, result["code"].as_str().unwrap_or("no code"), 1);
+        let mut broken = Ok(());
+        reader.feed(bytes, |message| match message {
+            Message::Text(text) => self.message(text),
+            Message::Binary(bytes) if self.settings.protocol == Protocol::Nats => {
+                let fed = nats.feed(bytes, |event| match event {
+                    NatsEvent::Message(payload) => self.message(payload),
+                    NatsEvent::Ping => replies.extend(binary_frame(b"PONG\r\n")),
+                    NatsEvent::Error(words) => {
+                        count_name(&mut self.tally.errors, &String::from_utf8_lossy(words), 1);
+                    }
+                });
+                if fed.is_err() {
+                    broken = fed;
+                }
+            }
+            Message::Ping(payload) => {
+                self.tally.pings += 1;
+                replies.extend(pong_frame(payload));
+            }
+            Message::Close(code) => *closed = Some(code.unwrap_or(1005)),
+            Message::Binary(_) | Message::Pong(_) => {}
+        })?;
+        broken
+    }
+
+    fn message(&mut self, text: &[u8]) {
+        let Some(seats) = &mut self.audit else {
+            if text.starts_with(TICK_START) {
+                self.tally.counted_only += 1;
+                self.tally.window_ticks += u64::from(self.is_measuring);
+            } else {
+                self.other(text);
+            }
+            return;
+        };
+        match scan(text) {
+            Some(Scanned::Tick(tick)) => {
+                let position = Position { epoch: tick.epoch, seq: tick.seq };
+                let place = self.symbols.place(tick.symbol);
+                match place.and_then(|place| seats.channel(place)) {
+                    Some(channel) => {
+                        channel.tick(&mut self.tally.audit, position, tick.snapshot, tick.merged - 1);
+                    }
+                    None => self.tally.audit.unasked(tick.snapshot),
+                }
+                // A snapshot is as old as the symbol's last move, which says nothing of the way it took.
+                if self.is_measuring && !tick.snapshot {
+                    self.tally.tick(self.now_us, &tick, self.settings.fine_stamps);
+                }
+            }
+            Some(Scanned::Other(_)) => self.other(text),
+            None => self.tally.unreadable += 1,
+        }
+    }
+
+    /// Takes a message that is no tick.
+    fn other(&mut self, text: &[u8]) {
+        let Some(Scanned::Other(kind)) = scan(text) else {
+            self.tally.unreadable += 1;
+            return;
+        };
+        count_name(&mut self.tally.messages, &String::from_utf8_lossy(kind), 1);
+        if !matches!(kind, b"gap" | b"error" | b"subscribeResponse") {
+            return;
+        }
+        // Rare enough for a full JSON reader.
+        let Ok(message) = serde_json::from_slice::<Value>(text) else {
+            self.tally.unreadable += 1;
+            return;
+        };
+        match message["type"].as_str() {
+            Some("gap") => self.gap(&message),
+            Some("error") => {
+                count_name(&mut self.tally.errors, message["code"].as_str().unwrap_or("no code"), 1);
+            }
+            _ => {
+                for result in message["results"].as_array().into_iter().flatten() {
+                    if result["status"] == "error" {
+                        count_name(&mut self.tally.errors, result["code"].as_str().unwrap_or("no code"), 1);
+                    }
                 }
             }
         }
     }
+
+    fn gap(&mut self, message: &Value) {
+        let (Some(symbol), Some(missed)) = (message["symbol"].as_str(), message["missed"].as_u64()) else {
+            self.tally.unreadable += 1;
+            return;
+        };
+        let place = self.symbols.place(symbol.as_bytes());
+        let findings = &mut self.tally.audit;
+        match place.and_then(|place| self.audit.as_mut()?.channel(place)) {
+            Some(channel) => channel.gap(findings, missed),
+            None => Channel::default().gap(findings, missed),
+        }
+    }
 }
 
-fn subscribe_message(symbols: &[&str], source: Option<&str>) -> String {
+impl Seats {
+    fn channel(&mut self, place: u32) -> Option<&mut Channel> {
+        // Where everything is asked for, the place is the index.
+        let index = match self.places.get(place as usize) {
+            Some(found) if *found == place => place as usize,
+            _ => self.places.binary_search(&place).ok()?,
+        };
+        self.channels.get_mut(index)
+    }
+}
+
+fn subscribe_message(symbols: &[&str], settings: &Settings) -> String {
     let mut message = json!({"type": "subscribe", "symbols": symbols});
-    if let Some(source) = source {
-        message["source"] = source.into();
+    let texts = [("source", &settings.source), ("mode", &settings.mode), ("onSlow", &settings.on_slow)];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            message[name] = value.as_str().into();
+        }
+    }
+    if let Some(ms) = settings.min_interval_ms {
+        message["minIntervalMs"] = ms.into();
     }
     message.to_string()
-}
-
-/// The first `count` symbols the venue offers, learned from its status.
-pub(crate) async fn offered_symbols(
-    target: &Target,
-    source: Option<&str>,
-    count: usize,
-) -> Result<Vec<String>, LoadError> {
-    let asking = async {
-        let mut connection = Connection::open(target).await?;
-        connection.send(&text_frame(r#"{"type":"connect"}"#)).await?;
-        let mut buffer = vec![0; READ_BYTES];
-        let mut symbols = Vec::new();
-        while symbols.is_empty() {
-            connection.readable().await?;
-            let read = connection
-                .read(&mut buffer, |text| {
-                    let Ok(message) = serde_json::from_slice::<Value>(text) else { return };
-                    let of_source = source.is_none_or(|source| message["source"] == source);
-                    if symbols.is_empty() && of_source && message["type"] == "status" {
-                        let offered = message["availableSymbols"].as_array().into_iter().flatten();
-                        symbols = offered.filter_map(Value::as_str).take(count).map(Into::into).collect();
-                    }
-                })
-                .await?;
-            if let Some(code) = read.closed {
-                return Err(LoadError::Closed(code));
-            }
-        }
-        Ok(symbols)
-    };
-    let symbols: Vec<String> = timeout(SYMBOLS_TIMEOUT, asking)
-        .await
-        .map_err(|_| LoadError::Symbols("no status with availableSymbols came in 15 s".into()))??;
-    if symbols.len() < count {
-        return Err(LoadError::Symbols(format!(
-            "the venue offers {}, {count} were asked for",
-            symbols.len()
-        )));
-    }
-    Ok(symbols)
-}
-
-/// The wall clock, Unix microseconds: the stamps in the ticks are wall-clock times too.
-fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

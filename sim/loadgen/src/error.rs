@@ -2,7 +2,7 @@
 #[derive(thiserror::Error, Debug)]
 pub enum LoadError {
     /// The address is not one this tool can use.
-    #[error("the address {0:?} is not ws://host[:port][/path]")]
+    #[error("the address {0:?} is not ws://host[:port][/path] or wss://…")]
     Url(String),
     /// The settings make no sense; one line for each.
     #[error("settings cannot be used:\n  {}", .0.join("\n  "))]
@@ -16,6 +16,15 @@ pub enum LoadError {
     /// The server's answer to the upgrade is no answer.
     #[error("the server's answer to the upgrade {0}")]
     Handshake(&'static str),
+    /// A NATS server said what none may say.
+    #[error("the server said {0}")]
+    Nats(&'static str),
+    /// TLS cannot be used as asked.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// Another process of the same run did not do its part.
+    #[error("a part of the run failed: {0}")]
+    Part(String),
     /// Something took longer than it may.
     #[error("{0} took too long")]
     Timeout(&'static str),
@@ -42,6 +51,9 @@ impl LoadError {
             Self::Frame(_) => "protocol".into(),
             Self::Http(status) => format!("http_{status}"),
             Self::Handshake(_) => "handshake".into(),
+            Self::Nats(_) => "nats".into(),
+            Self::Tls(_) => "tls".into(),
+            Self::Part(_) => "part".into(),
             Self::Timeout(_) => "timeout".into(),
             Self::Io(error) => match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => "refused".into(),

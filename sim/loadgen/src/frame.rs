@@ -176,6 +176,11 @@ pub fn text_frame(text: &str) -> Vec<u8> {
     frame(TEXT, text.as_bytes())
 }
 
+/// A client's binary message as one frame.
+pub fn binary_frame(payload: &[u8]) -> Vec<u8> {
+    frame(BINARY, payload)
+}
+
 /// The answer to a ping with these bytes.
 pub fn pong_frame(payload: &[u8]) -> Vec<u8> {
     frame(PONG, payload)

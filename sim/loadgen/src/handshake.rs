@@ -1,3 +1,6 @@
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
 use crate::LoadError;
 
 /// The key of RFC 6455's own example and the only right answer to it. A key proves that the answer is not a cached one;
@@ -15,21 +18,27 @@ pub struct Target {
     pub authority: String,
     /// Path and query, from the slash on.
     pub path: String,
+    /// Whether it is `wss`.
+    pub is_tls: bool,
 }
 
 impl Target {
-    /// Reads `ws://host[:port][/path]`.
+    /// Reads `ws://host[:port][/path]` or `wss://…`.
     ///
     /// # Errors
-    /// [`LoadError::Url`] for anything else, `wss://` too: a load tool measures the server, not TLS.
+    /// [`LoadError::Url`] for anything else.
     pub fn parse(url: &str) -> Result<Self, LoadError> {
         let bad = || LoadError::Url(url.into());
-        let rest = url.strip_prefix("ws://").ok_or_else(bad)?;
+        let (rest, is_tls) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
+            (Some(rest), _) => (rest, false),
+            (_, Some(rest)) => (rest, true),
+            _ => return Err(bad()),
+        };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
         let (host, port) = match authority[host_end..].rfind(':') {
             Some(colon) => (&authority[..host_end + colon], &authority[host_end + colon + 1..]),
-            None => (authority, "80"),
+            None => (authority, if is_tls { "443" } else { "80" }),
         };
         if host.is_empty()
             || port.parse::<u16>().is_err()
@@ -38,17 +47,47 @@ impl Target {
             return Err(bad());
         }
         let path = if path.is_empty() { "/" } else { path };
-        Ok(Self { authority: format!("{host}:{port}"), path: path.into() })
+        Ok(Self { authority: format!("{host}:{port}"), path: path.into(), is_tls })
+    }
+
+    /// The host, without the port and without the brackets of an IPv6 address.
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The address to connect to.
+    ///
+    /// # Errors
+    /// Where the name is not known.
+    pub fn resolve(&self) -> Result<SocketAddr, LoadError> {
+        let found = self.authority.to_socket_addrs()?.next();
+        found.ok_or_else(|| LoadError::Url(format!("{self}")))
     }
 
     /// The upgrade request.
     pub fn request(&self) -> String {
-        let Self { authority, path } = self;
+        let Self { authority, path, .. } = self;
         format!(
             "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nUser-Agent: tickcast-loadgen\r\n\r\n"
         )
     }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
+/// A right answer to [`Target::request`], for a server that knows no other clients.
+pub fn upgrade_answer() -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+    )
 }
 
 /// The server's answer to the upgrade, as its bytes come in.
@@ -104,21 +143,20 @@ mod tests {
     #[test]
     fn addresses_are_read_with_and_without_port_and_path() {
         let cases = [
-            ("ws://127.0.0.1:8080/ws", "127.0.0.1:8080", "/ws"),
-            ("ws://localhost", "localhost:80", "/"),
-            ("ws://localhost/ws?token=x:y/z", "localhost:80", "/ws?token=x:y/z"),
-            ("ws://[::1]:9000/", "[::1]:9000", "/"),
-            ("ws://[::1]/ws", "[::1]:80", "/ws"),
+            ("ws://127.0.0.1:8080/ws", "127.0.0.1:8080", "127.0.0.1", "/ws", false),
+            ("ws://localhost", "localhost:80", "localhost", "/", false),
+            ("wss://localhost", "localhost:443", "localhost", "/", true),
+            ("ws://localhost/ws?token=x:y/z", "localhost:80", "localhost", "/ws?token=x:y/z", false),
+            ("ws://[::1]:9000/", "[::1]:9000", "::1", "/", false),
+            ("ws://[::1]/ws", "[::1]:80", "::1", "/ws", false),
         ];
-        for (url, authority, path) in cases {
-            assert_eq!(
-                Target::parse(url).unwrap(),
-                Target { authority: authority.into(), path: path.into() },
-                "{url}"
-            );
+        for (url, authority, host, path, is_tls) in cases {
+            let target = Target::parse(url).unwrap();
+            assert_eq!(target, Target { authority: authority.into(), path: path.into(), is_tls }, "{url}");
+            assert_eq!(target.host(), host, "{url}");
         }
         for bad in
-            ["", "wss://a/", "http://a/", "ws://", "ws://:80/", "ws://a:99999/", "ws://a:x/", "ws://a/\r\nx"]
+            ["", "wss://", "http://a/", "ws://", "ws://:80/", "ws://a:99999/", "ws://a:x/", "ws://a/\r\nx"]
         {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }

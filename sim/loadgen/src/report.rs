@@ -5,7 +5,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::tally::Tally;
+use crate::samples::{Samples, growth};
+use crate::tally::{Slice, Span, Tally};
 use crate::{Findings, ServerCost, ServerUse, Settings};
 
 /// What a run found.
@@ -36,7 +37,7 @@ pub struct Report {
     /// Bytes that arrived in the window, WebSocket headers included.
     pub bytes: u64,
     /// What the latencies below mean.
-    pub latency_note: &'static str,
+    pub latency_note: String,
     /// From the tick's `timestamp` to its arrival.
     pub latency_from_venue: Latency,
     /// From the tick's `receivedAt` to its arrival.
@@ -55,8 +56,48 @@ pub struct Report {
     pub pings: u64,
     /// Connections the server ended before the run did, by close code or kind of error.
     pub closes: BTreeMap<String, u64>,
+    /// Ticks of clients that only count theirs (`--audit-every`), over the whole run.
+    pub counted_only: u64,
+    /// When the first connection was begun and the last one opened.
+    pub opened: Span,
+    /// When the first connection ended and the last replacement was open (`--reconnect-to`).
+    pub replaced: Span,
+    /// Time to connect and upgrade a replacement.
+    pub reconnect: Latency,
     /// What it cost the server, where its process id was given and could be read.
     pub server: Option<ServerCost>,
+    /// What it cost the other processes given.
+    pub other_servers: Vec<ServerCost>,
+    /// What it cost this tool.
+    pub own: OwnCost,
+    /// What grew on the server's metrics page during the window, by how much; histograms as sum and count.
+    pub metrics: Samples,
+    /// The window in slices, where they were asked for.
+    pub slices: Vec<SliceReport>,
+}
+
+/// What a run cost the tool itself: it shares the machine with what it measures.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct OwnCost {
+    /// CPU time in the measuring window, seconds.
+    pub cpu_s: f64,
+    /// The same for each tick received, nanoseconds.
+    pub ns_per_tick: f64,
+    /// Reads from sockets in the window.
+    pub reads: u64,
+    /// Resident memory, bytes.
+    pub rss_bytes: u64,
+}
+
+/// A slice of the measuring window.
+#[derive(Debug, Serialize)]
+pub struct SliceReport {
+    /// Its beginning, Unix milliseconds.
+    pub at_ms: u64,
+    /// From the tick's `timestamp` to its arrival.
+    pub latency_from_venue: Latency,
+    /// The same in full: values in microseconds and how often each came.
+    pub values: Vec<(u64, u64)>,
 }
 
 /// A distribution of times, microseconds.
@@ -89,30 +130,59 @@ impl Latency {
     }
 }
 
-/// Times and the server's state around the measuring window.
+/// What several processes use.
+#[derive(Default)]
+pub(crate) struct Servers(Vec<(u32, Option<ServerUse>)>);
+
+impl Servers {
+    pub(crate) fn read(pids: &[u32]) -> Self {
+        Self(pids.iter().map(|pid| (*pid, ServerUse::read(*pid))).collect())
+    }
+
+    fn of(&self, pid: u32) -> Option<ServerUse> {
+        self.0.iter().find(|(known, _)| *known == pid)?.1
+    }
+}
+
+/// Times and the servers' state around the measuring window.
+#[derive(Default)]
 pub(crate) struct Window {
     pub(crate) connecting: Duration,
     pub(crate) length: Duration,
     pub(crate) open_before: usize,
     pub(crate) open_after: usize,
-    pub(crate) server_before: Option<ServerUse>,
-    pub(crate) server_after: Option<ServerUse>,
+    pub(crate) servers_before: Servers,
+    pub(crate) servers_after: Servers,
+    pub(crate) own_cpu: Duration,
+    pub(crate) own_rss_bytes: u64,
+    pub(crate) samples_before: Samples,
+    pub(crate) samples_after: Samples,
 }
 
-const LATENCY_NOTE: &str = "stamps in the ticks are whole milliseconds cut off, so each value is up to 1 ms too long; \
-                            sender and receiver must share a clock";
+const WHOLE_STAMPS: &str =
+    "stamps in the ticks are whole milliseconds cut off, so each value is up to 1 ms too long";
+const FINE_STAMPS: &str = "the price carries the microseconds of the stamp, which is the time at which the tick was due, so \
+                           a feed that is late makes its ticks later and not fewer; from ingest: whole milliseconds cut \
+                           off, up to 1 ms too long";
 
 impl Report {
     pub(crate) fn new(
         settings: &Settings,
         symbols: &[String],
         tally: &Tally,
-        server: Option<ServerUse>,
+        before: &Servers,
         window: &Window,
     ) -> Self {
         let window_s = window.length.as_secs_f64();
+        let stamps = if settings.fine_stamps { FINE_STAMPS } else { WHOLE_STAMPS };
+        let mut servers = settings
+            .pids
+            .iter()
+            .map(|pid| server_cost(*pid, before, window, tally.window_ticks))
+            .collect::<Vec<_>>();
+        let others = servers.split_off(servers.len().min(1));
         Self {
-            url: format!("ws://{}{}", settings.target.authority, settings.target.path),
+            url: settings.target.to_string(),
             clients: settings.clients,
             connected: tally.connect_us.len(),
             open_at_end: window.open_after,
@@ -124,7 +194,7 @@ impl Report {
             ticks: tally.window_ticks,
             ticks_per_s: rate(tally.window_ticks, window_s),
             bytes: tally.window_bytes,
-            latency_note: LATENCY_NOTE,
+            latency_note: format!("{stamps}; sender and receiver must share a clock"),
             latency_from_venue: Latency::of(&tally.venue_us),
             latency_from_ingest: Latency::of(&tally.ingest_us),
             stamps_ahead: tally.stamps_ahead,
@@ -134,7 +204,20 @@ impl Report {
             unreadable: tally.unreadable,
             pings: tally.pings,
             closes: tally.closes.clone(),
-            server: server_cost(settings.pid, server, window, tally.window_ticks),
+            counted_only: tally.counted_only,
+            opened: tally.opened,
+            replaced: tally.replaced,
+            reconnect: Latency::of(&tally.reconnect_us),
+            server: servers.pop().flatten(),
+            other_servers: others.into_iter().flatten().collect(),
+            own: OwnCost {
+                cpu_s: window.own_cpu.as_secs_f64(),
+                ns_per_tick: window.own_cpu.as_secs_f64() * 1e9 / rate(tally.window_ticks.max(1), 1.0),
+                reads: tally.window_reads,
+                rss_bytes: window.own_rss_bytes,
+            },
+            metrics: growth(&window.samples_before, &window.samples_after),
+            slices: tally.slices.iter().map(|slice| SliceReport::of(slice, tally.slice_us())).collect(),
         }
     }
 
@@ -148,13 +231,20 @@ impl Report {
     }
 }
 
-fn server_cost(
-    pid: Option<u32>,
-    before: Option<ServerUse>,
-    window: &Window,
-    ticks: u64,
-) -> Option<ServerCost> {
-    let (before, connected, after) = (before?, window.server_before?, window.server_after?);
+impl SliceReport {
+    fn of(slice: &Slice, slice_us: u64) -> Self {
+        let values = slice.venue_us.iter_recorded();
+        Self {
+            at_ms: slice.number * slice_us / 1000,
+            latency_from_venue: Latency::of(&slice.venue_us),
+            values: values.map(|step| (step.value_iterated_to(), step.count_at_value())).collect(),
+        }
+    }
+}
+
+fn server_cost(pid: u32, before: &Servers, window: &Window, ticks: u64) -> Option<ServerCost> {
+    let (before, connected) = (before.of(pid)?, window.servers_before.of(pid)?);
+    let after = window.servers_after.of(pid)?;
     let cpu_s = after.cpu.saturating_sub(connected.cpu).as_secs_f64();
     let growth_per_connection = |bytes: u64, open: usize| {
         let growth =
@@ -162,13 +252,14 @@ fn server_cost(
         growth / i64::try_from(open.max(1)).unwrap_or(i64::MAX)
     };
     Some(ServerCost {
-        pid: pid?,
+        pid,
         rss_before_bytes: before.rss_bytes,
         rss_connected_bytes: connected.rss_bytes,
         rss_after_bytes: after.rss_bytes,
         rss_per_connection_bytes: growth_per_connection(connected.rss_bytes, window.open_before),
         rss_per_connection_after_bytes: growth_per_connection(after.rss_bytes, window.open_after),
         cpu_s,
+        user_s: after.user.saturating_sub(connected.user).as_secs_f64(),
         ticks_per_cpu_s: rate(ticks, cpu_s),
     })
 }
@@ -204,6 +295,7 @@ impl fmt::Display for Report {
         )?;
         for (name, latency) in [
             ("connect and upgrade", &self.connect),
+            ("connect again", &self.reconnect),
             ("venue to client", &self.latency_from_venue),
             ("ingest to client", &self.latency_from_ingest),
         ] {
@@ -247,11 +339,15 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "errors         {}{}", self.errors.values().sum::<u64>(), Names(&self.errors))?;
         writeln!(f, "closed early   {}{}", self.closes.values().sum::<u64>(), Names(&self.closes))?;
-        if let Some(server) = &self.server {
+        if self.replaced.to_us > 0 {
+            let took_ms = self.replaced.length_us() / 1000;
+            writeln!(f, "replaced       {} connections within {took_ms} ms", self.reconnect.count)?;
+        }
+        for server in self.server.iter().chain(&self.other_servers) {
             writeln!(
                 f,
-                "server {:<8}memory {} before, {} connected ({} B each), {} after ({} B each); CPU {:.2} s, {:.0} ticks \
-                 per CPU second",
+                "server {:<8}memory {} before, {} connected ({} B each), {} after ({} B each); CPU {:.2} s ({:.2} s \
+                 user), {:.0} ticks per CPU second",
                 server.pid,
                 Mebibytes(server.rss_before_bytes),
                 Mebibytes(server.rss_connected_bytes),
@@ -259,9 +355,27 @@ impl fmt::Display for Report {
                 Mebibytes(server.rss_after_bytes),
                 server.rss_per_connection_after_bytes,
                 server.cpu_s,
+                server.user_s,
                 server.ticks_per_cpu_s
             )?;
         }
+        let stages = self.metrics.iter().filter(|(name, _)| name.contains("_latency_seconds_sum"));
+        for (name, sum) in stages {
+            let count = self.metrics.get(&name.replacen("_seconds_sum", "_seconds_count", 1));
+            if let Some(count) = count.filter(|count| **count > 0.0) {
+                let labels = name.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+                writeln!(f, "stage          {:.3} ms on average, {labels}", sum * 1000.0 / count)?;
+            }
+        }
+        let own = &self.own;
+        writeln!(
+            f,
+            "this tool      CPU {:.2} s, {:.0} ns for each tick, {} reads, memory {}",
+            own.cpu_s,
+            own.ns_per_tick,
+            own.reads,
+            Mebibytes(own.rss_bytes)
+        )?;
         Ok(())
     }
 }
@@ -289,29 +403,32 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::Arguments;
+    use crate::{Arguments, TickFields};
 
-    fn usage(rss_mib: u64, cpu_ms: u64) -> Option<ServerUse> {
-        Some(ServerUse { rss_bytes: rss_mib << 20, cpu: Duration::from_millis(cpu_ms) })
+    fn usage(rss_mib: u64, cpu_ms: u64) -> Servers {
+        let cpu = Duration::from_millis(cpu_ms);
+        Servers(vec![(5, Some(ServerUse { rss_bytes: rss_mib << 20, cpu, user: cpu / 2 }))])
     }
 
     fn report() -> Report {
         let arguments =
             ["loadgen", "--clients", "1024", "--symbols", "A,B,C", "--random-per-client", "2", "--pid", "5"];
         let settings = Settings::read(&Arguments::try_parse_from(arguments).unwrap()).unwrap();
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(0);
         for index in 0..1000 {
-            tally.tick(index * 10, 0, None);
+            tally.tick(index * 10, &TickFields::default(), false);
         }
         let window = Window {
             connecting: Duration::from_secs(1),
             length: Duration::from_secs(2),
             open_before: 1024,
             open_after: 512,
-            server_before: usage(11, 500),
-            server_after: usage(12, 1500),
+            servers_before: usage(11, 500),
+            servers_after: usage(12, 1500),
+            own_cpu: Duration::from_millis(100),
+            ..Window::default()
         };
-        Report::new(&settings, &["A".into(), "B".into(), "C".into()], &tally, usage(10, 400), &window)
+        Report::new(&settings, &["A".into(), "B".into(), "C".into()], &tally, &usage(10, 400), &window)
     }
 
     #[test]
@@ -321,6 +438,7 @@ mod tests {
         assert_eq!((report.ticks, report.symbols_per_client), (1000, 2));
         assert!((report.ticks_per_s - 500.0).abs() < 1e-9);
         assert_eq!((server.rss_per_connection_bytes, server.rss_per_connection_after_bytes), (1024, 4096));
+        assert!((report.own.ns_per_tick - 100_000.0).abs() < 1e-6);
         assert!((server.cpu_s - 1.0).abs() < 1e-9 && (server.ticks_per_cpu_s - 1000.0).abs() < 1e-9);
     }
 

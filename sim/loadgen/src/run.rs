@@ -1,16 +1,17 @@
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::client::{Progress, Worker, offered_symbols};
-use crate::report::Window;
+use crate::ask::offered_symbols;
+use crate::link::Route;
+use crate::parts;
+use crate::report::{Servers, Window};
+use crate::samples::samples_of;
+use crate::symbols::SymbolTable;
 use crate::tally::Tally;
+use crate::worker::Worker;
 use crate::{LoadError, Report, ServerUse, Settings, Wanted};
 
 /// Open files beside the connections.
@@ -19,107 +20,148 @@ const OTHER_FILES: u64 = 100;
 /// How often the run looks whether all connections are made.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Where the run stands; shared by all threads.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Connections open now.
+    pub(crate) open: AtomicUsize,
+    /// Connections not made.
+    pub(crate) failed: AtomicUsize,
+    /// Connections made and ended by the server.
+    pub(crate) ended: AtomicUsize,
+    /// True inside the measuring window.
+    pub(crate) measuring: AtomicBool,
+    /// Set at the end of the run.
+    pub(crate) stopped: AtomicBool,
+    bell: (Mutex<()>, Condvar),
+}
+
+impl Progress {
+    /// Waits.
+    fn pause(&self, time: Duration) {
+        let (lock, bell) = &self.bell;
+        let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = Instant::now() + time;
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            guard = bell.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn settled(&self) -> usize {
+        [&self.open, &self.failed, &self.ended].iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
 /// Does one run and blocks until its end: connects all clients, warms up, measures, closes.
 ///
 /// # Errors
-/// Where the venue's symbols cannot be learned, the system does not allow so many open files, or a thread cannot be
-/// started. Connections that fail or end are no error: they are in the report.
+/// Where the venue's symbols cannot be learned, the system does not allow so many open files, or a thread or process
+/// cannot be started. Connections that fail or end are no error: they are in the report.
 pub fn run(settings: &Settings) -> Result<Report, LoadError> {
-    allow_open_files(settings.clients as u64 + OTHER_FILES)?;
-    let runtime = runtime()?;
-    let symbols: Arc<[String]> = match &settings.wanted {
-        Wanted::Nothing => Arc::default(),
-        Wanted::Symbols(symbols) => symbols.as_slice().into(),
-        Wanted::FirstOf(count) => {
-            let source = settings.source.as_deref();
-            runtime.block_on(offered_symbols(&settings.target, source, *count))?.into()
-        }
+    let before = Servers::read(&settings.pids);
+    let names = match &settings.wanted {
+        Wanted::Nothing => Vec::new(),
+        Wanted::Symbols(symbols) => symbols.clone(),
+        Wanted::FirstOf(count) => offered_symbols(&settings.target, settings.source.as_deref(), *count)?,
     };
-    let shared = Arc::new(settings.clone());
-    let progress = Arc::new(Progress::default());
-    let before = server_use(settings);
+    let (tally, window) = if settings.processes > 1 {
+        parts::conduct(settings, &names)?
+    } else {
+        let mut conductor = Conductor { settings, gates: None };
+        carry_out(&mut conductor, &names)?
+    };
+    Ok(Report::new(settings, &names, &tally, &before, &window))
+}
 
+/// One part of a run of several processes: waits at the gates and gives its tally to the process that started it.
+///
+/// # Errors
+/// Like [`run`].
+pub fn run_part(settings: &Settings) -> Result<(), LoadError> {
+    let names = match &settings.wanted {
+        Wanted::Symbols(symbols) => symbols.clone(),
+        _ => Vec::new(),
+    };
+    let mut conductor = Conductor { settings, gates: Some(parts::Gates) };
+    let (tally, window) = carry_out(&mut conductor, &names)?;
+    parts::hand_over(&tally, &window)
+}
+
+/// What times the phases of one process.
+struct Conductor<'a> {
+    settings: &'a Settings,
+    gates: Option<parts::Gates>,
+}
+
+fn carry_out(conductor: &mut Conductor<'_>, names: &[String]) -> Result<(Tally, Window), LoadError> {
+    let settings = conductor.settings;
+    allow_open_files(settings.clients as u64 + OTHER_FILES)?;
+    let symbols = Arc::new(SymbolTable::new(names.to_vec()));
+    let shared = Arc::new(settings.clone());
+    let from = settings.part.map(parts::source_address);
+    let ca_file = settings.ca_file.as_deref();
+    let route = Route::new(&settings.target, ca_file, from)?;
+    let fallback = settings.reconnect_to.as_ref();
+    let fallback = fallback.map(|target| Route::new(target, ca_file, from)).transpose()?;
+
+    let progress = Arc::new(Progress::default());
     let mut threads = Vec::new();
     for thread in 0..settings.threads {
         let (shared, symbols, progress) = (shared.clone(), symbols.clone(), progress.clone());
-        let carry = move || carry(shared, symbols, &progress, thread);
+        let (route, fallback) = (route.clone(), fallback.clone());
+        let carry = move || Worker::new(shared, symbols, progress, route, fallback, thread)?.carry();
         threads.push(std::thread::Builder::new().name(format!("clients-{thread}")).spawn(carry)?);
     }
-    let window = runtime.block_on(watch(settings, &progress));
-    progress.stop.cancel();
+    let window = conductor.watch(&progress);
+    progress.stopped.store(true, Ordering::Relaxed);
 
-    let mut tally = Tally::new();
+    let mut tally = Tally::new(settings.slice_ms);
     for thread in threads {
         let part = thread.join().map_err(|_| std::io::Error::other("a client thread panicked"))?;
         tally.add(&part?);
     }
-    Ok(Report::new(settings, &symbols, &tally, before, &window))
+    Ok((tally, window?))
 }
 
-/// One thread's clients: every `threads`th one, each started when its turn comes.
-fn carry(
-    settings: Arc<Settings>,
-    symbols: Arc<[String]>,
-    progress: &Arc<Progress>,
-    thread: usize,
-) -> Result<Tally, LoadError> {
-    let interval = Duration::from_secs(1) / settings.connects_per_s;
-    let turns = (thread..settings.clients).step_by(settings.threads);
-    let worker = Rc::new(Worker::new(settings, symbols, progress.clone()));
-    LocalSet::new().block_on(&runtime()?, async {
+impl Conductor<'_> {
+    /// Follows the run through its phases.
+    fn watch(&mut self, progress: &Progress) -> Result<Window, LoadError> {
+        let settings = self.settings;
         let begun = Instant::now();
-        let mut clients = JoinSet::new();
-        for index in turns {
-            let turn = begun + interval * u32::try_from(index).unwrap_or(u32::MAX);
-            tokio::select! {
-                () = sleep_until(turn) => {
-                    let worker = worker.clone();
-                    clients.spawn_local(async move { worker.client(index).await });
-                }
-                () = progress.stop.cancelled() => break,
-            }
+        // Each attempt ends by its own timeout, so this loop does too.
+        while progress.settled() < settings.clients {
+            progress.pause(LOOK_INTERVAL);
         }
-        while clients.join_next().await.is_some() {}
-    });
-    Ok(worker.tally.replace(Tally::new()))
-}
-
-/// Follows the run through its phases.
-async fn watch(settings: &Settings, progress: &Progress) -> Window {
-    let begun = Instant::now();
-    // Each attempt ends by its own timeout, so this loop does too.
-    loop {
-        let settled = [&progress.open, &progress.failed, &progress.ended];
-        if settled.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>() >= settings.clients {
-            break;
+        let connecting = begun.elapsed();
+        progress.pause(settings.warmup);
+        if let Some(gates) = &mut self.gates {
+            gates.pass()?;
         }
-        sleep(LOOK_INTERVAL).await;
+
+        let open_before = progress.open.load(Ordering::Relaxed);
+        let samples_before = samples_of(settings.metrics.as_ref());
+        let servers_before = Servers::read(&settings.pids);
+        let own_before = ServerUse::read(std::process::id()).unwrap_or_default();
+        progress.measuring.store(true, Ordering::Relaxed);
+        let window_begun = Instant::now();
+        progress.pause(settings.measure);
+        progress.measuring.store(false, Ordering::Relaxed);
+        let length = window_begun.elapsed();
+        let own_after = ServerUse::read(std::process::id()).unwrap_or_default();
+        let servers_after = Servers::read(&settings.pids);
+        Ok(Window {
+            connecting,
+            length,
+            open_before,
+            open_after: progress.open.load(Ordering::Relaxed),
+            servers_before,
+            servers_after,
+            own_cpu: own_after.cpu.saturating_sub(own_before.cpu),
+            own_rss_bytes: own_after.rss_bytes,
+            samples_before,
+            samples_after: samples_of(settings.metrics.as_ref()),
+        })
     }
-    let connecting = begun.elapsed();
-    sleep(settings.warmup).await;
-
-    let open_before = progress.open.load(Ordering::Relaxed);
-    let server_before = server_use(settings);
-    progress.measuring.store(true, Ordering::Relaxed);
-    let window_begun = Instant::now();
-    sleep(settings.measure).await;
-    progress.measuring.store(false, Ordering::Relaxed);
-    Window {
-        connecting,
-        length: window_begun.elapsed(),
-        open_before,
-        open_after: progress.open.load(Ordering::Relaxed),
-        server_before,
-        server_after: server_use(settings),
-    }
-}
-
-fn server_use(settings: &Settings) -> Option<ServerUse> {
-    settings.pid.and_then(ServerUse::read)
-}
-
-fn runtime() -> Result<Runtime, LoadError> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
 /// Raises this process's limit of open files as far as needed and allowed.
@@ -131,7 +173,7 @@ fn allow_open_files(needed: u64) -> Result<(), LoadError> {
     if limit.maximum.is_some_and(|maximum| maximum < needed) {
         return Err(LoadError::Settings(vec![format!(
             "--clients (LOADGEN_CLIENTS): needs {needed} open files, the system allows {} (see ulimit -n); \
-             start several processes with fewer clients",
+             share them with --processes (LOADGEN_PROCESSES)",
             limit.maximum.unwrap_or_default()
         )]));
     }
