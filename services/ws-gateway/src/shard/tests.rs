@@ -134,6 +134,10 @@ struct Bench {
 
 impl Bench {
     fn new(flush_ms: u64) -> Self {
+        Self::with(flush_ms, Duration::from_secs(25))
+    }
+
+    fn with(flush_ms: u64, ping: Duration) -> Self {
         let mut registry = Registry::default();
         let hub = Arc::new(Hub::new(RING, 100, || {}));
         let venues = Arc::new(Venues::new(vec![VenueId::new("ctrader").unwrap()], hub.clone()));
@@ -159,7 +163,7 @@ impl Bench {
                 messages_per_s: 1_000_000,
             }),
             origins: Origins::read("*").unwrap(),
-            ping: Duration::from_secs(25),
+            ping,
             drain: Duration::from_secs(10),
             stop: CancellationToken::new(),
             flush: Duration::from_millis(flush_ms),
@@ -478,6 +482,78 @@ fn statuses_reach_everybody_and_who_missed_some_gets_the_present_one() {
     let heard = slow.hear();
     assert_eq!(heard.last().unwrap()["source"], "ctrader");
     assert!(heard.len() <= 2, "{}", heard.len());
+}
+
+/// A socket that takes everything and keeps nothing.
+struct Sink;
+
+impl Socket for Sink {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn write(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_delivery_allocates_nothing() {
+    // Pings are no deliveries.
+    let mut bench = Bench::with(5, Duration::from_secs(100_000));
+    let mut shard = Shard::new(bench.gateway.clone(), Arc::new(Mailbox::new(|| {})), bench.now);
+    let request = json!({"type": "subscribe", "symbols": ["EURUSD", "GBPUSD"]}).to_string();
+    let mut early = Vec::new();
+    let header =
+        FrameHeader { opcode: OpCode::Data(Data::Text), mask: Some([0; 4]), ..FrameHeader::default() };
+    Frame::from_payload(header, request.into_bytes().into()).format(&mut early).unwrap();
+    for _ in 0..10 {
+        let place = bench.gateway.doors.enter([127, 0, 0, 1].into()).ok();
+        let arrival = Arrival { socket: Sink, early: early.clone(), peer: ([127, 0, 0, 1], 9).into(), place };
+        shard.insert(arrival, bench.now);
+    }
+    let (mut allocations, mut steady_from) = (0, 0.0);
+    for round in 0..1_000 {
+        bench.publish("EURUSD", 0);
+        bench.publish("GBPUSD", 0);
+        bench.now += Duration::from_millis(3);
+        let now = bench.now;
+        let counted = allocation_counter::measure(|| shard.pass(now));
+        // Until the rings and the lists have their sizes.
+        if round == 100 {
+            steady_from = bench.metric("ticks_delivered_total");
+        }
+        if round > 100 {
+            allocations += counted.count_total;
+        }
+    }
+    let delivered = bench.metric("ticks_delivered_total") - steady_from;
+    assert!(delivered > 15_000.0, "{delivered}");
+    assert_eq!(allocations, 0, "in {delivered} deliveries");
+}
+
+#[test]
+fn encodes_are_ticks_however_many_clients_there_are() {
+    let count = |clients: usize| {
+        let mut bench = Bench::new(0);
+        let browsers: Vec<Browser> = (0..clients).map(|_| bench.open()).collect();
+        browsers.iter().for_each(|browser| bench.subscribe(browser, &["EURUSD"]));
+        bench.tick("EURUSD");
+        let key =
+            ChannelKey { venue: VenueId::new("ctrader").unwrap(), symbol: Symbol::new("EURUSD").unwrap() };
+        let channel = bench.gateway.hub.channel(&key).unwrap();
+        let frame = channel.with_feed(|feed| feed.last().unwrap().clone());
+        for browser in &browsers {
+            assert_eq!(told(&browser.hear())[0], "tick 1");
+        }
+        // The hub, the shard's own ring, and the test: no copy for a client.
+        Arc::strong_count(&frame)
+    };
+    assert_eq!(count(1), count(9));
 }
 
 #[test]
