@@ -1,8 +1,11 @@
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tickcast_model::{Cause, CauseKind};
 
 /// Largest frame accepted, the venue SDK's own bound, in bytes (facts 1).
 pub(crate) const FRAME_BYTES_MAX: usize = 15_000_000;
+
+/// Room kept for the next bytes; what a long frame needed beyond it is given back.
+const KEPT_BYTES: usize = 128 * 1024;
 
 /// Cuts the byte stream into frames: a 4-byte big-endian length that counts what follows it, then that many bytes
 /// (facts 1).
@@ -10,12 +13,20 @@ pub(crate) const FRAME_BYTES_MAX: usize = 15_000_000;
 /// The length is checked before anything is allocated for it, so a broken peer cannot make us reserve memory.
 #[derive(Default)]
 pub(crate) struct FrameReader {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
+    /// Where the next frame begins.
+    start: usize,
 }
 
 impl FrameReader {
     /// Takes bytes as they came off the socket.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        // Frames are taken out until there is none, so what is left to move is part of one.
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        if self.buffer.is_empty() {
+            self.buffer.shrink_to(KEPT_BYTES);
+        }
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -23,17 +34,16 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`CauseKind::Protocol`] for a length of zero or above [`FRAME_BYTES_MAX`]: the stream cannot be followed further.
-    pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, Cause> {
-        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+    pub(crate) fn next_frame(&mut self) -> Result<Option<&[u8]>, Cause> {
+        let Some(prefix) = self.buffer[self.start..].first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*prefix) as usize;
         if length == 0 || length > FRAME_BYTES_MAX {
             return Err(Cause::new(CauseKind::Protocol, format!("a frame of {length} bytes")));
         }
-        if self.buffer.len() < 4 + length {
-            return Ok(None);
-        }
-        self.buffer.advance(4);
-        Ok(Some(self.buffer.split_to(length).freeze()))
+        let from = self.start + 4;
+        let Some(frame) = self.buffer.get(from..from + length) else { return Ok(None) };
+        self.start = from + length;
+        Ok(Some(frame))
     }
 }
 
@@ -52,8 +62,8 @@ mod tests {
 
     use super::*;
 
-    fn read_all(reader: &mut FrameReader) -> Vec<Bytes> {
-        std::iter::from_fn(|| reader.next_frame().unwrap()).collect()
+    fn read_all(reader: &mut FrameReader) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| reader.next_frame().unwrap().map(<[u8]>::to_vec)).collect()
     }
 
     #[test]
@@ -71,6 +81,16 @@ mod tests {
         let mut reader = FrameReader::default();
         reader.push(&15_000_000u32.to_be_bytes());
         assert_eq!(reader.next_frame().unwrap(), None);
+    }
+
+    #[test]
+    fn the_room_of_a_long_frame_is_given_back() {
+        let mut reader = FrameReader::default();
+        reader.push(&frame(&vec![7; 10 * KEPT_BYTES]));
+        assert_eq!(read_all(&mut reader).len(), 1);
+        reader.push(&frame(&[7]));
+        assert_eq!(read_all(&mut reader), [[7]]);
+        assert!(reader.buffer.capacity() <= KEPT_BYTES);
     }
 
     proptest! {

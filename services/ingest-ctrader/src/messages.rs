@@ -57,7 +57,10 @@ pub(crate) struct Envelope {
 ///
 /// # Errors
 /// [`CauseKind::Protocol`] where it is not an envelope, or a known message inside is broken.
-pub(crate) fn decode(body: Bytes) -> Result<Envelope, Cause> {
+pub(crate) fn decode(body: &[u8]) -> Result<Envelope, Cause> {
+    if let Some(spot) = decode_spot(body) {
+        return Ok(Envelope { answers: None, message: Incoming::Spot(spot) });
+    }
     let broken = |what: &'static str| move |_| Cause::new(CauseKind::Protocol, format!("undecodable {what}"));
     let envelope = wire::ProtoMessage::decode(body).map_err(broken("envelope"))?;
     let payload = envelope.payload.unwrap_or_default();
@@ -114,6 +117,21 @@ pub(crate) fn decode(body: Bytes) -> Result<Envelope, Cause> {
     };
     Ok(Envelope { answers, message })
 }
+
+/// A spot event in the only shape it was ever seen in: type, payload, nothing else. Nearly all frames are one, and are
+/// read from where they lie; `None` for everything else, which is for the generated envelope to judge.
+fn decode_spot(body: &[u8]) -> Option<wire::ProtoOaSpotEvent> {
+    let mut rest = body.strip_prefix(&SPOT_PREFIX)?;
+    let length = prost::decode_length_delimiter(&mut rest).ok()?;
+    if rest.len() != length {
+        return None;
+    }
+    wire::ProtoOaSpotEvent::decode(rest).ok()
+}
+
+/// Field 1 with a spot event's type as varint, and the key of field 2, the payload.
+const SPOT_PREFIX: [u8; 4] = [0x08, 0xd3, 0x10, 0x12];
+const _: () = assert!(Kind::ProtoOaSpotEvent as u32 == 0x53 | 0x10 << 7);
 
 /// Writes one message as a frame. The envelope's payload field is always there, even empty (facts 5.3).
 pub(crate) fn encode(payload_type: u32, message: &impl Message, id: Option<u64>) -> Bytes {
@@ -206,10 +224,28 @@ mod tests {
         assert_eq!((refusal.code.as_str(), error.answers.as_deref()), ("ALREADY_SUBSCRIBED", Some("3")));
     }
 
+    /// A spot event in another order, with an id, or with an unknown field is the same event.
+    #[test]
+    fn a_spot_event_is_read_in_every_shape() {
+        let plain = "00 00 00 14 08 d3 10 12 0f 10 07 18 01 28 fd 80 07 40 ff ba d7 ae 8b 34";
+        let Incoming::Spot(expected) = read(plain).message else { panic!() };
+        for (shape, answers) in [
+            ("00 00 00 17 08 d3 10 12 0f 10 07 18 01 28 fd 80 07 40 ff ba d7 ae 8b 34 1a 01 33", Some("3")),
+            ("00 00 00 14 12 0f 10 07 18 01 28 fd 80 07 40 ff ba d7 ae 8b 34 08 d3 10", None),
+            ("00 00 00 16 08 d3 10 12 0f 10 07 18 01 28 fd 80 07 40 ff ba d7 ae 8b 34 78 01", None),
+        ] {
+            let envelope = read(shape);
+            let Incoming::Spot(spot) = envelope.message else { panic!("{shape}") };
+            assert_eq!((spot, envelope.answers.as_deref()), (expected.clone(), answers), "{shape}");
+        }
+        let broken = "08 d3 10 12 0f 10 07 18 01 28 fd 80 07 40 ff ba d7 ae 8b";
+        assert_eq!(decode(&hex(broken)).unwrap_err().kind, CauseKind::Protocol);
+    }
+
     #[test]
     fn an_unknown_type_is_no_error_and_garbage_is() {
         let unknown = encode(2999, &wire::ProtoHeartbeatEvent::default(), None);
-        assert!(matches!(decode(unknown.slice(4..)).unwrap().message, Incoming::Unknown));
-        assert_eq!(decode(Bytes::from_static(b"\xff\xff\xff")).unwrap_err().kind, CauseKind::Protocol);
+        assert!(matches!(decode(&unknown[4..]).unwrap().message, Incoming::Unknown));
+        assert_eq!(decode(b"\xff\xff\xff").unwrap_err().kind, CauseKind::Protocol);
     }
 }

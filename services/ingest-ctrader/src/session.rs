@@ -498,11 +498,14 @@ impl Session for CtraderSession {
     }
 
     fn receive(&mut self, now: Now, bytes: &[u8]) -> Result<(), Cause> {
-        self.reader.push(bytes);
-        while let Some(body) = self.reader.next_frame()? {
+        // Frames are read from where they lie, beside the rest of the session.
+        let mut reader = std::mem::take(&mut self.reader);
+        reader.push(bytes);
+        while let Some(body) = reader.next_frame()? {
             let envelope = messages::decode(body)?;
             self.message(now, envelope.answers.as_deref(), envelope.message)?;
         }
+        self.reader = reader;
         Ok(())
     }
 

@@ -1,8 +1,11 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tickcast_model::{AuthState, Body, Catalogue, CauseKind, DataState, Lease, LinkState, VenueHealth};
+use tickcast_model::{
+    AuthState, Body, Catalogue, CauseKind, ChannelEvent, DataState, Lease, LinkState, VenueHealth,
+};
 use tickcast_session::{Action, Note, Session, Supervisor};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,17 +50,24 @@ pub(crate) async fn drive<S: Session, D: Dial>(
 ) {
     let mut link = Link::Down;
     let mut received = BytesMut::new();
+    let mut events = Vec::new();
     let mut beat = tokio::time::interval(BEAT);
+    let mut stopped = pin!(stop.cancelled());
+    // Moved on with each arrival, which costs less than a timer of its own each.
+    let mut due = pin!(tokio::time::sleep(Duration::ZERO));
     loop {
         while let Some(action) = supervisor.poll() {
-            act(action, &mut link, &dialler, &outlets).await;
+            act(action, &mut link, &dialler, &outlets, &mut events).await;
         }
+        outlets.outbox.append(&mut events);
         let deadline = supervisor.deadline().map(|elapsed| clock.instant(elapsed));
         let Some(deadline) = deadline else { break };
+        due.as_mut().reset(deadline);
         tokio::select! {
             biased;
-            () = stop.cancelled() => supervisor.stop(clock.now()),
-            () = tokio::time::sleep_until(deadline) => supervisor.timeout(clock.now()),
+            // Not polled again: a supervisor that has stopped has no deadline.
+            () = &mut stopped => supervisor.stop(clock.now()),
+            () = &mut due => supervisor.timeout(clock.now()),
             _ = beat.tick() => {
                 outlets.health.send_replace(supervisor.health(clock.now()));
                 let (leases, refused) = supervisor.leases();
@@ -90,7 +100,14 @@ pub(crate) async fn drive<S: Session, D: Dial>(
     }
 }
 
-async fn act(action: Action, link: &mut Link, dialler: &impl Dial, outlets: &Outlets) {
+/// Does one thing; an event only joins those that go to the outbox together.
+async fn act(
+    action: Action,
+    link: &mut Link,
+    dialler: &impl Dial,
+    outlets: &Outlets,
+    events: &mut Vec<ChannelEvent>,
+) {
     match action {
         Action::Dial => {
             outlets.metrics.attempt();
@@ -101,6 +118,8 @@ async fn act(action: Action, link: &mut Link, dialler: &impl Dial, outlets: &Out
             if cause.kind != CauseKind::Stopping {
                 outlets.metrics.failure(cause.kind);
             }
+            // Closing takes time where the venue does not answer; what it said before does not wait for that.
+            outlets.outbox.append(events);
             link.close().await;
         }
         Action::Event(event) => {
@@ -108,7 +127,7 @@ async fn act(action: Action, link: &mut Link, dialler: &impl Dial, outlets: &Out
                 let fresh = tick.venue_time_ms.filter(|_| !tick.snapshot);
                 outlets.metrics.tick(fresh.map(|at| seconds_between(at, tick.received_us)));
             }
-            outlets.outbox.push(event);
+            events.push(event);
         }
         Action::Health(health) => {
             let worth_a_line = {

@@ -26,10 +26,13 @@ impl Outbox {
         Self { capacity, inner: Mutex::default(), filled: Notify::new() }
     }
 
-    /// Appends an event.
-    pub(crate) fn push(&self, event: ChannelEvent) {
+    /// Appends events, which leaves `events` empty; whoever waits is woken once for all of them.
+    pub(crate) fn append(&self, events: &mut Vec<ChannelEvent>) {
+        if events.is_empty() {
+            return;
+        }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.queue.push_back(event);
+        inner.queue.extend(events.drain(..));
         if inner.queue.len() > self.capacity {
             inner.conflate();
             // More channels than room: then the oldest go after all.
@@ -107,6 +110,10 @@ mod tests {
         event(symbol, seq, Body::Tick(quote))
     }
 
+    fn push(outbox: &Outbox, event: ChannelEvent) {
+        outbox.append(&mut vec![event]);
+    }
+
     fn drain(outbox: &Outbox) -> Vec<(String, u64)> {
         let mut batch = Vec::new();
         outbox.take(usize::MAX, &mut batch);
@@ -117,7 +124,7 @@ mod tests {
     fn events_leave_in_order_and_in_batches() {
         let outbox = Outbox::new(10);
         for seq in 1..=5 {
-            outbox.push(tick("A", seq));
+            push(&outbox, tick("A", seq));
         }
         let mut batch = Vec::new();
         outbox.take(2, &mut batch);
@@ -129,21 +136,31 @@ mod tests {
     #[test]
     fn a_full_outbox_keeps_the_newest_of_each_channel_and_counts_the_rest() {
         let outbox = Outbox::new(4);
-        outbox.push(tick("QUIET", 1));
+        push(&outbox, tick("QUIET", 1));
         for seq in 1..=4 {
-            outbox.push(tick("BUSY", seq));
+            push(&outbox, tick("BUSY", seq));
         }
         assert_eq!(drain(&outbox), [("QUIET".into(), 1), ("BUSY".into(), 4)]);
         assert_eq!(outbox.measure().1, 3);
     }
 
     #[test]
+    fn a_batch_that_does_not_fit_keeps_the_newest_of_each_channel_too() {
+        let outbox = Outbox::new(4);
+        push(&outbox, tick("QUIET", 1));
+        let mut batch: Vec<_> = (1..=9).map(|seq| tick("BUSY", seq)).collect();
+        outbox.append(&mut batch);
+        assert_eq!((batch.len(), drain(&outbox)), (0, vec![("QUIET".into(), 1), ("BUSY".into(), 9)]));
+        assert_eq!(outbox.measure().1, 8);
+    }
+
+    #[test]
     fn a_state_survives_beside_the_ticks_of_its_channel() {
         let outbox = Outbox::new(100);
-        outbox.push(event("A", 0, Body::State(StateChange::plain(SymbolState::Pending))));
-        outbox.push(tick("A", 1));
-        outbox.push(event("A", 1, Body::State(StateChange::plain(SymbolState::Live))));
-        outbox.push(tick("A", 2));
+        push(&outbox, event("A", 0, Body::State(StateChange::plain(SymbolState::Pending))));
+        push(&outbox, tick("A", 1));
+        push(&outbox, event("A", 1, Body::State(StateChange::plain(SymbolState::Live))));
+        push(&outbox, tick("A", 2));
         outbox.conflate();
         assert_eq!(drain(&outbox), [("A".into(), 1), ("A".into(), 2)]);
         assert_eq!(outbox.measure().1, 2);
@@ -153,7 +170,7 @@ mod tests {
     fn more_channels_than_room_drops_the_oldest() {
         let outbox = Outbox::new(2);
         for symbol in ["A", "B", "C"] {
-            outbox.push(tick(symbol, 1));
+            push(&outbox, tick(symbol, 1));
         }
         assert_eq!(drain(&outbox), [("B".into(), 1), ("C".into(), 1)]);
     }

@@ -1,8 +1,9 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_nats::{Client, HeaderMap, Subject};
-use tickcast_bus::{encode_channel_event, encode_health, health_subject, tick_subject};
+use bytes::BytesMut;
+use rustc_hash::FxHashMap;
+use tickcast_bus::{encode_health, health_subject, put_channel_event, tick_subject};
 use tickcast_model::{Symbol, VenueHealth, VenueId};
 use tickcast_service::trace;
 use tokio::sync::watch;
@@ -14,6 +15,8 @@ use crate::outbox::Outbox;
 
 /// Events taken from the outbox at once; between two batches it looks whether the bus is still there.
 const BATCH: usize = 1_024;
+/// Room for payloads allocated at once, in bytes; a tick has about fifty.
+const PAYLOADS_BYTES: usize = 32 * 1024;
 
 /// Empties the outbox onto the bus until the stop, and then sends what is left.
 ///
@@ -28,7 +31,9 @@ pub(crate) async fn publish_events(
     stop: CancellationToken,
 ) {
     // Bounded by the channels the ledger numbers.
-    let mut subjects: HashMap<Symbol, Subject> = HashMap::new();
+    let mut subjects: FxHashMap<Symbol, Subject> = FxHashMap::default();
+    // Payloads are slices of it: one allocation for hundreds of them.
+    let mut payloads = BytesMut::with_capacity(PAYLOADS_BYTES);
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         if !*connected.borrow_and_update() {
@@ -49,10 +54,15 @@ pub(crate) async fn publish_events(
         }
         let mut published = 0;
         for event in batch.drain(..) {
-            let subject = subjects
-                .entry(event.symbol.clone())
-                .or_insert_with(|| Subject::from(tick_subject(&venue, &event.symbol)));
-            match bus.publish(subject.clone(), encode_channel_event(&event).into()).await {
+            let subject = match subjects.get(&event.symbol) {
+                Some(subject) => subject.clone(),
+                None => {
+                    let subject = Subject::from(tick_subject(&venue, &event.symbol));
+                    subjects.entry(event.symbol.clone()).or_insert(subject).clone()
+                }
+            };
+            put_channel_event(&mut payloads, &event);
+            match bus.publish(subject, payloads.split().freeze()).await {
                 Ok(()) => published += 1,
                 Err(_) => metrics.publish_failed(),
             }

@@ -1,5 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 
+use rustc_hash::FxHashMap;
 use tickcast_model::{Body, ChannelEvent, Position, StateChange, Symbol, SymbolState, Tick};
 
 /// Numbers the events of every channel and remembers the newest tick and state of each.
@@ -10,7 +12,7 @@ use tickcast_model::{Body, ChannelEvent, Position, StateChange, Symbol, SymbolSt
 pub struct Ledger {
     epoch: u64,
     channels_max: usize,
-    channels: BTreeMap<Symbol, Channel>,
+    channels: FxHashMap<Symbol, Channel>,
 }
 
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ struct Channel {
 impl Ledger {
     /// An empty ledger of one incarnation; `channels_max` bounds the channels it will number.
     pub fn new(epoch: u64, channels_max: usize) -> Self {
-        Self { epoch, channels_max, channels: BTreeMap::new() }
+        Self { epoch, channels_max, channels: FxHashMap::default() }
     }
 
     /// The incarnation all positions carry.
@@ -90,13 +92,12 @@ impl Ledger {
     }
 
     fn channel(&mut self, symbol: &Symbol) -> Option<&mut Channel> {
-        if !self.channels.contains_key(symbol) {
-            if self.channels.len() >= self.channels_max {
-                return None;
-            }
-            self.channels.insert(symbol.clone(), Channel::default());
+        let full = self.channels.len() >= self.channels_max;
+        match self.channels.entry(symbol.clone()) {
+            Entry::Occupied(channel) => Some(channel.into_mut()),
+            Entry::Vacant(_) if full => None,
+            Entry::Vacant(place) => Some(place.insert(Channel::default())),
         }
-        self.channels.get_mut(symbol)
     }
 }
 

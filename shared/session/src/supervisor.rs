@@ -430,7 +430,9 @@ impl<S: Session> Supervisor<S> {
             self.actions.push_back(Action::Note(Note::Odd("tick_before_ready")));
             return;
         }
-        if !self.demand.wanted().contains(symbol) {
+        // Only ticks of wanted symbols make one live, and one that is not wanted any more is forgotten.
+        let is_live = self.ledger.state_of(symbol) == Some(SymbolState::Live);
+        if !is_live && !self.demand.wanted().contains(symbol) {
             self.actions.push_back(Action::Note(Note::Odd("tick_unwanted")));
             return;
         }
