@@ -46,11 +46,15 @@ pub struct Reading {
     cursor: Cursor,
     /// The version of the state it was told last.
     told: u32,
-    /// Set where it joined while the venue was away: what the feed says counts again after this many events.
-    away_since: Option<u64>,
+    /// Where it joined while the venue was away: what the feed says counts again after this many events. Else
+    /// [`NOT_AWAY`].
+    away_since: u64,
     /// True until it was told that the venue is away.
     away_untold: bool,
 }
+
+/// No count of events comes so far.
+const NOT_AWAY: u64 = u64::MAX;
 
 /// What a reader gets next.
 #[derive(Clone, Debug)]
@@ -158,7 +162,7 @@ impl Feed {
         self.ring.has_more(&reading.cursor)
             || reading.told != self.state_version
             || reading.away_untold
-            || reading.away_since.is_some()
+            || reading.away_since != NOT_AWAY
     }
 
     /// The newest tick.
@@ -187,7 +191,7 @@ impl Feed {
             } else {
                 self.state_version.wrapping_sub(1)
             },
-            away_since: away.then_some(self.events),
+            away_since: if away { self.events } else { NOT_AWAY },
             away_untold: away,
         }
     }
@@ -218,11 +222,11 @@ impl Feed {
             });
             return Some(text_frame(&state));
         }
-        if let Some(since) = reading.away_since {
-            if self.events == since {
+        if reading.away_since != NOT_AWAY {
+            if self.events == reading.away_since {
                 return None;
             }
-            reading.away_since = None;
+            reading.away_since = NOT_AWAY;
             if self.state.state == SymbolState::Pending {
                 // That it is pending was said already.
                 reading.told = self.state_version;

@@ -70,7 +70,8 @@ pub struct ClientSession {
     /// Channels by slot; a slot that was given back is `None` and in `free`.
     slots: Vec<Option<(VenueNumber, Symbol)>>,
     free: Vec<u32>,
-    held: HashMap<(VenueNumber, Symbol), u32>,
+    /// The slots in use, in the order of their channels: a few bytes each, for there is one for each symbol of each client.
+    held: Vec<u32>,
     /// Names that wait for a venue's catalogue: as the client wrote them, under their look-up key.
     waiting: HashMap<(VenueNumber, String), String>,
 }
@@ -83,7 +84,7 @@ impl ClientSession {
             limits,
             slots: Vec::new(),
             free: Vec::new(),
-            held: HashMap::new(),
+            held: Vec::new(),
             waiting: HashMap::new(),
         }
     }
@@ -143,7 +144,7 @@ impl ClientSession {
         for (venue, name, meaning) in found {
             let Some(id) = world.venues().get(usize::from(venue)) else { continue };
             match meaning {
-                LookUp::Symbol(symbol) if self.held.contains_key(&(venue, symbol.clone())) => {}
+                LookUp::Symbol(symbol) if self.find(venue, &symbol).is_ok() => {}
                 LookUp::Symbol(symbol) => self.join(venue, symbol, world, actions),
                 LookUp::Unknown | LookUp::NotYet => {
                     actions.push(Action::Refused(ErrorCode::UnknownSymbol));
@@ -213,7 +214,7 @@ impl ClientSession {
         match world.look_up(venue, name) {
             LookUp::Symbol(symbol) => {
                 symbol.as_str().clone_into(&mut result.symbol);
-                if !self.held.contains_key(&(venue, symbol.clone())) {
+                if self.find(venue, &symbol).is_err() {
                     self.check_room(Some(&ChannelKey { venue: id.clone(), symbol: symbol.clone() }), world)?;
                     self.join(venue, symbol, world, joins);
                 }
@@ -249,6 +250,7 @@ impl ClientSession {
 
     fn join(&mut self, venue: VenueNumber, symbol: Symbol, world: &impl World, actions: &mut Vec<Action>) {
         let Some(id) = world.venues().get(usize::from(venue)) else { return };
+        let Err(place) = self.find(venue, &symbol) else { return };
         let held = Some((venue, symbol.clone()));
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -260,9 +262,25 @@ impl ClientSession {
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.held.insert((venue, symbol.clone()), slot);
+        self.held.insert(place, slot);
         let key = ChannelKey { venue: id.clone(), symbol };
         actions.push(Action::Join { slot, key, away: !world.is_ready(venue) });
+    }
+
+    /// Where a channel stands among the held ones, or would stand.
+    fn find(&self, venue: VenueNumber, symbol: &Symbol) -> Result<usize, usize> {
+        self.held.binary_search_by(|slot| {
+            let held = self.slots[*slot as usize].as_ref();
+            held.map(|(venue, symbol)| (*venue, symbol)).cmp(&Some((venue, symbol)))
+        })
+    }
+
+    /// Gives back the memory that lists took while they grew.
+    pub fn shrink(&mut self) {
+        self.slots.shrink_to_fit();
+        self.held.shrink_to_fit();
+        self.free.shrink_to_fit();
+        self.waiting.shrink_to_fit();
     }
 
     fn unsubscribe(&mut self, request: &Unsubscribe, world: &impl World, actions: &mut Vec<Action>) {
@@ -308,7 +326,7 @@ impl ClientSession {
             LookUp::Symbol(symbol) => symbol,
             LookUp::Unknown | LookUp::NotYet => Symbol::new(name)?,
         };
-        let slot = self.held.remove(&(venue, symbol.clone()))?;
+        let slot = self.held.remove(self.find(venue, &symbol).ok()?);
         self.slots[slot as usize] = None;
         self.free.push(slot);
         actions.push(Action::Leave { slot });

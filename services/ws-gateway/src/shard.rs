@@ -46,8 +46,8 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 /// How often every client is looked at, at most and at least: pings, heartbeats and ends need no better clock.
 const SWEEP_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Messages in one write.
-const WRITE_MESSAGES: usize = 64;
+/// A write is this long at most, and one message more.
+const WRITE_BYTES: usize = 16 * 1024;
 
 /// Writes for one client before others get their turn.
 const WRITES_A_TURN: usize = 4;
@@ -148,7 +148,7 @@ struct Counts {
 /// Memory that is used again and again.
 struct Scratch {
     marked: VecDeque<u32>,
-    batch: Vec<Bytes>,
+    batch: Vec<u8>,
     read: Box<[u8]>,
     received: Vec<Received>,
     actions: Vec<Action>,
@@ -180,7 +180,7 @@ impl<S: Socket> Shard<S> {
             counts: Counts::default(),
             scratch: Scratch {
                 marked: VecDeque::new(),
-                batch: Vec::with_capacity(WRITE_MESSAGES),
+                batch: Vec::with_capacity(2 * WRITE_BYTES),
                 read: vec![0; READ_BYTES].into(),
                 received: Vec::new(),
                 actions: Vec::new(),
@@ -345,28 +345,25 @@ impl<S: Socket> Shard<S> {
             return;
         }
         pace.waits = false;
-        let mut batch = std::mem::take(&mut self.scratch.batch);
-        // What encryption has kept back goes first; most often there is nothing.
-        let mut result = client.write(&mut batch, now, &mut self.counts.bytes);
+        let batch = &mut self.scratch.batch;
+        let mut result = client.write_kept(now, &mut self.counts.bytes);
         for turn in 0.. {
             if result.is_err() || client.blocked_since.is_some() {
                 break;
             }
-            let gathered =
-                gather(client, &self.channels, &self.notes, self.notes_gone, &self.gateway, &mut batch);
-            if batch.is_empty() {
-                break;
-            }
             if turn == WRITES_A_TURN {
-                client.put_back(&mut batch);
                 pace.waits = true;
                 self.ready.push(index);
+                break;
+            }
+            let gathered = gather(client, &self.channels, &self.notes, self.notes_gone, &self.gateway, batch);
+            if batch.is_empty() {
                 break;
             }
             self.counts.delivered += gathered.ticks;
             self.counts.missed += gathered.missed;
             self.counts.writes += 1;
-            result = client.write(&mut batch, now, &mut self.counts.bytes);
+            result = client.write(batch, now, &mut self.counts.bytes);
             if gathered.has_text {
                 client.said_at = now;
             }
@@ -382,8 +379,6 @@ impl<S: Socket> Shard<S> {
                 break;
             }
         }
-        batch.clear();
-        self.scratch.batch = batch;
         pace.waits |= client.blocked_since.is_some();
         let is_last = client.closing.is_some() && client.blocked_since.is_none();
         if result.is_err() || (is_last && client.socket.finish().is_err()) {
@@ -436,6 +431,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn act(&mut self, index: u32, actions: &mut Vec<Action>, now: Instant) {
+        let has_joined = actions.iter().any(|action| matches!(action, Action::Join { .. }));
         for action in actions.drain(..) {
             match action {
                 Action::Send(message) => self.reply(index, text_frame(&message)),
@@ -443,6 +439,10 @@ impl<S: Socket> Shard<S> {
                 Action::Leave { slot } => self.leave(index, slot),
                 Action::Refused(code) => self.gateway.metrics.error(code),
             }
+        }
+        if has_joined && let Some(client) = self.clients.get_mut(index as usize) {
+            client.subs.shrink_to_fit();
+            client.session.shrink();
         }
         if self.clients.get(index as usize).is_some_and(|client| client.replies.len() > REPLIES_MAX) {
             self.gateway.metrics.dropped("client_replies");

@@ -1,4 +1,4 @@
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::path::Path;
 use std::sync::Arc;
@@ -66,10 +66,10 @@ impl Socket for TlsSocket {
         }
     }
 
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // What was encrypted before goes first, so that little waits for a slow browser.
         self.flush()?;
-        self.tls.writer().write_vectored(slices)
+        self.tls.writer().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

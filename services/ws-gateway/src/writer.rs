@@ -1,6 +1,6 @@
 //! The threads that write to browsers: each owns its clients' sockets and waits for all of them at once.
 
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,11 +117,10 @@ impl Socket for Wire {
         }
     }
 
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
-            (Self::Plain(tcp), [only]) => tcp.write(only),
-            (Self::Plain(tcp), several) => tcp.write_vectored(several),
-            (Self::Tls(socket), slices) => socket.write(slices),
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.write(bytes),
+            Self::Tls(socket) => socket.write(bytes),
         }
     }
 

@@ -1,12 +1,12 @@
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
-use super::{Socket, WRITE_MESSAGES, code};
+use super::{Socket, code};
 use crate::feed::Reading;
 use crate::limits::{ClientLimits, Place};
 use crate::session::ClientSession;
@@ -48,8 +48,8 @@ pub(super) struct Client<S> {
     pub(super) subs: Vec<Option<Sub>>,
     /// The slot the next write begins with.
     pub(super) scan_from: u32,
-    /// What the socket did not take of the last write; the first may be the rest of a frame.
-    unsent: VecDeque<Bytes>,
+    /// What the socket did not take of the last write.
+    unsent: Bytes,
     pub(super) replies: VecDeque<Bytes>,
     /// Number of the next message to everybody.
     pub(super) news_next: u64,
@@ -98,7 +98,7 @@ impl<S: Socket> Client<S> {
             session: ClientSession::new(limits.clone(), now),
             subs: Vec::new(),
             scan_from: 0,
-            unsent: VecDeque::new(),
+            unsent: Bytes::new(),
             replies: VecDeque::new(),
             news_next,
             opened_at: now,
@@ -111,44 +111,26 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Writes a batch; what the socket does not take is kept, and the client is blocked until it takes more.
+    /// Writes bytes; what the socket does not take is kept, and the client is blocked until it takes more.
     ///
     /// # Errors
     /// The socket is broken.
-    pub(super) fn write(
-        &mut self,
-        batch: &mut Vec<Bytes>,
-        now: Instant,
-        written: &mut u64,
-    ) -> io::Result<()> {
-        let mut done = 0;
+    pub(super) fn write(&mut self, mut bytes: &[u8], now: Instant, written: &mut u64) -> io::Result<()> {
         let result = loop {
-            if done == batch.len() {
+            if bytes.is_empty() {
                 break self.socket.flush();
             }
-            let mut slices = [IoSlice::new(&[]); WRITE_MESSAGES];
-            let count = batch.len() - done;
-            for (slice, bytes) in slices.iter_mut().zip(&batch[done..]) {
-                *slice = IoSlice::new(bytes);
-            }
-            match self.socket.write(&slices[..count.min(WRITE_MESSAGES)]) {
+            match self.socket.write(bytes) {
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(mut taken) => {
+                Ok(taken) => {
                     *written += taken as u64;
-                    while done < batch.len() && taken >= batch[done].len() {
-                        taken -= batch[done].len();
-                        done += 1;
-                    }
-                    if taken > 0 {
-                        batch[done].advance(taken);
-                    }
+                    bytes = &bytes[taken..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break Err(error),
             }
         };
-        self.unsent.extend(batch.drain(done..));
-        batch.clear();
+        self.unsent = Bytes::copy_from_slice(bytes);
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.blocked_since = Some(now);
@@ -158,21 +140,12 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Keeps a batch that was not written yet.
-    pub(super) fn put_back(&mut self, batch: &mut Vec<Bytes>) {
-        self.unsent.extend(batch.drain(..));
-    }
-}
-
-impl<S> Client<S> {
-    /// Moves what was kept into the next batch.
-    pub(super) fn take_unsent(&mut self, batch: &mut Vec<Bytes>, most: usize) {
-        if !self.unsent.is_empty() {
-            let count = most.min(self.unsent.len());
-            batch.extend(self.unsent.drain(..count));
-            if self.unsent.is_empty() {
-                self.unsent = VecDeque::new();
-            }
-        }
+    /// Writes what was kept, if anything; after that the client may be blocked again.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub(super) fn write_kept(&mut self, now: Instant, written: &mut u64) -> io::Result<()> {
+        let kept = std::mem::take(&mut self.unsent);
+        self.write(&kept, now, written)
     }
 }

@@ -1,4 +1,4 @@
-use std::io::{self, IoSlice};
+use std::io;
 
 /// A connection to a browser that never waits: what cannot be done now is [`io::ErrorKind::WouldBlock`].
 pub trait Socket {
@@ -8,11 +8,11 @@ pub trait Socket {
     /// The connection broke, or nothing is there.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Hands bytes over in one go; says how many were taken.
+    /// Hands bytes over; says how many were taken.
     ///
     /// # Errors
     /// The connection broke, or nothing can be taken.
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Pushes on what was taken and is still here, as encryption leaves it.
     ///
