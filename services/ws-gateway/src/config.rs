@@ -45,6 +45,8 @@ pub struct Config {
     pub flush: Duration,
     /// Threads that write to clients; 0 = as many as there are cores.
     pub writers: usize,
+    /// Connections accepted in a second.
+    pub accepts_per_s: u32,
     /// What is shown to browsers that connect with TLS; none = plain.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -137,6 +139,13 @@ impl Config {
                 0..=1_000,
                 "a busy client gets what is pending in one write no sooner than this after its last; a quiet one at once; \
                  0 = off",
+            ),
+            accepts_per_s: reader.number(
+                "ACCEPTS_PER_S",
+                2_000,
+                1..=1_000_000,
+                "connections",
+                "let in in a second; more wait for their turn",
             ),
             tls: tls(reader),
             writers: reader.number(

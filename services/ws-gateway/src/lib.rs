@@ -179,7 +179,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     info!(what = "websocket", %addr, "listening");
     context.ready.set("listener", Ok(()));
     let router = api::router(gateway.clone(), admin, &context);
-    listener::serve(listener, config.tls, router, context.stop.clone()).await;
+    listener::serve(listener, config.tls, config.accepts_per_s, router, context.stop.clone()).await;
     context.ready.set("listener", Err("stopping".into()));
 
     // Ticks flow on until the last client has moved.

@@ -12,9 +12,11 @@ use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
+use tickcast_session::TokenBucket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +40,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What a socket buffers of data its client does not read: the default would be megabytes of stale ticks.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
+/// In how many pieces the connections of a second may come in.
+const ACCEPT_BURSTS_PER_S: u32 = 50;
+
 /// Connections that may wait to be accepted: everybody reconnects at once when another gateway dies.
 const BACKLOG: u32 = 4_096;
 
@@ -52,19 +57,29 @@ pub fn open(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts connections until `stop`, then waits shortly for the requests under way. WebSockets live on by themselves.
+/// Accepts connections until `stop`, at most `accepts_per_s` in a second, then waits shortly for the requests under way.
+/// WebSockets live on by themselves.
+///
+/// A handshake costs as much as a thousand deliveries. When everybody comes at once, those who are here keep getting their
+/// prices, and the others come in in the order in which they knocked.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
+    accepts_per_s: u32,
     router: Router,
     stop: CancellationToken,
 ) {
+    let started = Instant::now();
+    let mut pace = TokenBucket::new(accepts_per_s, accepts_per_s / ACCEPT_BURSTS_PER_S);
     let tls = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await.ok()?;
+            while !pace.take(started.elapsed()) {
+                tokio::time::sleep_until(started + pace.next_at()).await;
+            }
             Some((place, listener.accept().await))
         };
         let (place, accepted) = tokio::select! {

@@ -131,3 +131,15 @@ async fn subscriptions_and_connections_are_limited() {
     drop(first);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn everybody_comes_in_although_all_knock_at_once() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats, &[("ACCEPTS_PER_S", "50")]).await;
+    let browsers = futures_util::future::join_all((0..40).map(|_| gateway.browser())).await;
+    for mut browser in browsers {
+        browser.say(json!({"type": "ping", "id": 1})).await;
+        assert_eq!(browser.until_type("pong").await["id"], 1);
+    }
+    gateway.stop().await;
+}
