@@ -8,8 +8,10 @@ use tickcast_model::{Body, ChannelEvent, Position, Price, Symbol, Tick};
 
 use crate::{BusError, decode_channel_event, encode_channel_event};
 
-/// The longest a tick's message can get: five numbers of up to ten bytes, two of up to five, a flag, and their keys.
+/// The longest body of a tick: five numbers of up to ten bytes, two of up to three, a flag, and their keys.
 const TICK_BYTES_MAX: usize = 72;
+/// The longest message: a body, a symbol, two numbers of up to ten bytes, and keys and lengths.
+const EVENT_BYTES_MAX: usize = TICK_BYTES_MAX + Symbol::BYTES_MAX + 32;
 const VARINT: u64 = 0;
 const BYTES: u64 = 2;
 
@@ -17,22 +19,27 @@ const BYTES: u64 = 2;
 /// for a tick.
 pub fn put_channel_event(out: &mut impl BufMut, event: &ChannelEvent) {
     let Body::Tick(tick) = &event.body else { return out.put_slice(&encode_channel_event(event)) };
+    // Put together on the stack: a growing buffer would be asked for room byte by byte.
     let mut body = [0; TICK_BYTES_MAX];
     let mut left = &mut body[..];
     put_tick(&mut left, tick);
     let body_len = TICK_BYTES_MAX - left.len();
+    let mut message = [0; EVENT_BYTES_MAX];
+    let mut left = &mut message[..];
     let symbol = event.symbol.as_str().as_bytes();
-    put_key(out, 1, BYTES);
-    put_varint(out, symbol.len() as u64);
-    out.put_slice(symbol);
-    put_unless_zero(out, 2, event.position.epoch);
-    put_unless_zero(out, 3, event.position.seq);
-    put_key(out, 4, BYTES);
-    put_varint(out, body_len as u64);
-    out.put_slice(&body[..body_len]);
+    put_key(&mut left, 1, BYTES);
+    put_varint(&mut left, symbol.len() as u64);
+    left.put_slice(symbol);
+    put_unless_zero(&mut left, 2, event.position.epoch);
+    put_unless_zero(&mut left, 3, event.position.seq);
+    put_key(&mut left, 4, BYTES);
+    put_varint(&mut left, body_len as u64);
+    left.put_slice(&body[..body_len]);
+    let message_len = EVENT_BYTES_MAX - left.len();
+    out.put_slice(&message[..message_len]);
 }
 
-fn put_tick(out: &mut impl BufMut, tick: &Tick) {
+fn put_tick(out: &mut &mut [u8], tick: &Tick) {
     for (number, price) in [(1, tick.bid), (2, tick.ask), (3, tick.last)] {
         if let Some(price) = price {
             put_key(out, number, VARINT);
@@ -51,19 +58,19 @@ fn put_tick(out: &mut impl BufMut, tick: &Tick) {
 }
 
 /// What stands for itself where it is absent is not written (proto3).
-fn put_unless_zero(out: &mut impl BufMut, number: u64, value: u64) {
+fn put_unless_zero(out: &mut &mut [u8], number: u64, value: u64) {
     if value != 0 {
         put_key(out, number, VARINT);
         put_varint(out, value);
     }
 }
 
-fn put_key(out: &mut impl BufMut, number: u64, kind: u64) {
+fn put_key(out: &mut &mut [u8], number: u64, kind: u64) {
     put_varint(out, number << 3 | kind);
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
-fn put_varint(out: &mut impl BufMut, mut value: u64) {
+fn put_varint(out: &mut &mut [u8], mut value: u64) {
     while value >= 0x80 {
         out.put_u8((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -247,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_tick_fits() {
+    fn the_longest_message_fits() {
         let least = Price::new(i64::MIN, 18);
         let tick = Tick {
             bid: least,
@@ -259,9 +266,10 @@ mod tests {
             snapshot: true,
         };
         let position = Position { epoch: u64::MAX, seq: u64::MAX };
-        let event = ChannelEvent { symbol: symbol(), position, body: Body::Tick(tick) };
+        let symbol = Symbol::new(&"S".repeat(Symbol::BYTES_MAX)).unwrap();
+        let event = ChannelEvent { symbol: symbol.clone(), position, body: Body::Tick(tick) };
         assert_eq!(put(&event), encode_channel_event(&event));
-        assert_same(&put(&event));
+        assert_eq!(decode_channel_event_of(&symbol, &put(&event)).unwrap(), event);
     }
 
     #[test]

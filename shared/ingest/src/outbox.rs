@@ -46,10 +46,15 @@ impl Outbox {
     }
 
     /// Moves up to `most` events into `batch`, in order.
-    pub(crate) fn take(&self, most: usize, batch: &mut Vec<ChannelEvent>) {
+    pub(crate) fn take(&self, most: usize, batch: &mut VecDeque<ChannelEvent>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = most.min(inner.queue.len());
-        batch.extend(inner.queue.drain(..count));
+        if batch.is_empty() && inner.queue.len() <= most {
+            // Most often all of it goes, and then nothing has to be copied.
+            std::mem::swap(batch, &mut inner.queue);
+        } else {
+            let count = most.min(inner.queue.len());
+            batch.extend(inner.queue.drain(..count));
+        }
     }
 
     /// Keeps only the newest of each channel.
@@ -115,7 +120,7 @@ mod tests {
     }
 
     fn drain(outbox: &Outbox) -> Vec<(String, u64)> {
-        let mut batch = Vec::new();
+        let mut batch = VecDeque::new();
         outbox.take(usize::MAX, &mut batch);
         batch.iter().map(|event| (event.symbol.to_string(), event.position.seq)).collect()
     }
@@ -126,7 +131,7 @@ mod tests {
         for seq in 1..=5 {
             push(&outbox, tick("A", seq));
         }
-        let mut batch = Vec::new();
+        let mut batch = VecDeque::new();
         outbox.take(2, &mut batch);
         assert_eq!(batch.len(), 2);
         assert_eq!(drain(&outbox), [("A".into(), 3), ("A".into(), 4), ("A".into(), 5)]);

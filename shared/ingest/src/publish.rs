@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_nats::{Client, HeaderMap, Subject};
@@ -34,7 +35,7 @@ pub(crate) async fn publish_events(
     let mut subjects: FxHashMap<Symbol, Subject> = FxHashMap::default();
     // Payloads are slices of it: one allocation for hundreds of them.
     let mut payloads = BytesMut::with_capacity(PAYLOADS_BYTES);
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = VecDeque::with_capacity(BATCH);
     loop {
         if !*connected.borrow_and_update() {
             tokio::select! {

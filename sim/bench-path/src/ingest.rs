@@ -100,8 +100,9 @@ pub(crate) async fn sample(
     let (sent_after, cpu_after, bus_cpu_after) = (pace.sent(), program.cpu()?, bus.program.cpu()?);
     let (after, took) = (read()?, began.elapsed());
     pace.pause();
-    // What is on its way arrives before the next run begins.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // What is on its way arrives before the next run begins, and what was lost is counted with the next beat.
+    tokio::time::sleep(if rate == 0 { Duration::from_millis(1_500) } else { Duration::from_millis(200) })
+        .await;
     let window = Window {
         took,
         sent: sent_after - sent,

@@ -2,10 +2,11 @@ use std::fmt;
 use std::hint::black_box;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use clap::ValueEnum;
 use serde::Serialize;
-use tickcast_bus::{decode_channel_event, encode_channel_event};
-use tickcast_model::{Body, ChannelEvent, VenueId};
+use tickcast_bus::{decode_channel_event_of, encode_channel_event, put_channel_event};
+use tickcast_model::{Body, ChannelEvent, Symbol, VenueId};
 use ws_gateway::feed::Feed;
 use ws_gateway::protocol::ChannelWriter;
 
@@ -55,7 +56,8 @@ pub fn stages(events: u64, only: Option<StageName>) -> Stages {
         upstream.receive(QUOTES_PER_READ, |event| some.push(event));
     }
     some.retain(|event| matches!(event.body, Body::Tick(_)));
-    let encoded: Vec<Vec<u8>> = some.iter().map(encode_channel_event).collect();
+    let encode = |event: &ChannelEvent| (event.symbol.clone(), encode_channel_event(event));
+    let encoded: Vec<(Symbol, Vec<u8>)> = some.iter().map(encode).collect();
     let names = StageName::value_variants().iter().filter(|name| only.is_none_or(|only| only == **name));
     let run = |name: StageName, upstream: &mut Upstream| match name {
         StageName::FramesToEvents => {
@@ -68,10 +70,16 @@ pub fn stages(events: u64, only: Option<StageName>) -> Stages {
             }
         }
         StageName::EventToBus => {
-            cycle(&some, events, |event| _ = black_box(encode_channel_event(black_box(event))));
+            let mut payloads = BytesMut::new();
+            cycle(&some, events, |event| {
+                put_channel_event(&mut payloads, black_box(event));
+                black_box(payloads.split().freeze());
+            });
         }
         StageName::BusToEvent => {
-            cycle(&encoded, events, |bytes| _ = black_box(decode_channel_event(black_box(bytes))));
+            cycle(&encoded, events, |(symbol, bytes)| {
+                _ = black_box(decode_channel_event_of(symbol, black_box(bytes)));
+            });
         }
         StageName::EventToJson => to_json(&some, events),
         StageName::EventToFeed => into_feed(&some, events),
