@@ -21,6 +21,7 @@ use crate::hub::{Channel, ChannelKey};
 use crate::session::{LookUp, VenueNumber, World as _};
 use crate::venues::now;
 use crate::wire::payload_of;
+use crate::writer::Writers;
 use crate::{console, upgrade};
 
 /// What administrators may do.
@@ -33,7 +34,7 @@ pub struct Admin {
 }
 
 /// Everything the listener for browsers serves.
-pub fn router(gateway: Arc<Gateway>, admin: Admin, context: &Context) -> Router {
+pub fn router(gateway: Arc<Gateway>, writers: Arc<Writers>, admin: Admin, context: &Context) -> Router {
     let origins = gateway.origins.clone();
     let allowed =
         AllowOrigin::predicate(move |origin, _| origin.to_str().is_ok_and(|text| origins.allow(text)));
@@ -56,18 +57,27 @@ pub fn router(gateway: Arc<Gateway>, admin: Admin, context: &Context) -> Router 
         .route("/console.css", get(console::style))
         .route("/console.js", get(console::script))
         .merge(api)
+        .layer(Extension(writers))
         .with_state(gateway)
         .merge(tickcast_service::router(context))
 }
 
-async fn websocket(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    upgrade::upgrade(&gateway, upgrade::peer_of(&request), request)
+async fn websocket(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(writers): Extension<Arc<Writers>>,
+    request: Request,
+) -> Response {
+    upgrade::upgrade(&gateway, &writers, upgrade::peer_of(&request), request)
 }
 
 /// The console page, or a WebSocket where one is asked for.
-async fn front(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+async fn front(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(writers): Extension<Arc<Writers>>,
+    request: Request,
+) -> Response {
     if upgrade::is_wanted(request.headers()) {
-        return upgrade::upgrade(&gateway, upgrade::peer_of(&request), request);
+        return upgrade::upgrade(&gateway, &writers, upgrade::peer_of(&request), request);
     }
     match *request.method() {
         Method::GET | Method::HEAD => console::page(),

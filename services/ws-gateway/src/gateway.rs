@@ -9,7 +9,6 @@ use crate::limits::{ClientLimits, Doors};
 use crate::metrics::GatewayMetrics;
 use crate::origins::Origins;
 use crate::venues::Venues;
-use crate::writer::Writers;
 
 /// What the parts of a running gateway share.
 pub struct Gateway {
@@ -35,6 +34,4 @@ pub struct Gateway {
     pub stop: CancellationToken,
     /// A busy client is written to no sooner than this after its last write.
     pub flush: Duration,
-    /// The threads that own the clients.
-    pub writers: Writers,
 }

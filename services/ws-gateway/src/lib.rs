@@ -135,9 +135,10 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
         drain: config.drain,
         stop: context.stop.clone(),
         flush: config.flush,
-        writers: Writers::open(writer_count(config.writers)).map_err(GatewayError::Writers)?,
     });
-    let writers = gateway.writers.start(&gateway).map_err(GatewayError::Writers)?;
+    let writers = Writers::open(writer_count(config.writers)).map_err(GatewayError::Writers)?;
+    let writers = Arc::new(writers);
+    let threads = writers.start(&gateway).map_err(GatewayError::Writers)?;
     show(&context, &gateway);
 
     let end = CancellationToken::new();
@@ -178,7 +179,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     let addr = listener.local_addr().map_err(|source| GatewayError::Listen { addr, source })?;
     info!(what = "websocket", %addr, "listening");
     context.ready.set("listener", Ok(()));
-    let router = api::router(gateway.clone(), admin, &context);
+    let router = api::router(gateway.clone(), writers, admin, &context);
     listener::serve(listener, config.tls, config.accepts_per_s, router, context.stop.clone()).await;
     context.ready.set("listener", Err("stopping".into()));
 
@@ -191,7 +192,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     gateway.bulletin.nudge();
     // Each ends with its last client.
     let joined =
-        tokio::task::spawn_blocking(|| writers.into_iter().all(|writer| writer.join().is_ok())).await;
+        tokio::task::spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok())).await;
     if !joined.unwrap_or(false) {
         warn!("a writer ended in disorder");
     }

@@ -21,27 +21,32 @@ impl ClientLimits {
     }
 }
 
-/// Lets through `per_s` things in a second, and as many at once after a pause.
+/// Lets through so many things in a second, and a burst of them after a pause.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     per_s: f32,
+    burst: f32,
     tokens: f32,
     filled_at: Instant,
 }
 
 impl TokenBucket {
-    /// A full bucket.
+    /// A full bucket whose burst is a second's worth.
     pub fn new(per_s: u32, now: Instant) -> Self {
-        // The limits of the setting are far below what this type holds exactly.
-        #[expect(clippy::cast_precision_loss, reason = "at most 100,000")]
-        let per_s = per_s as f32;
-        Self { per_s, tokens: per_s, filled_at: now }
+        Self::with_burst(per_s, per_s, now)
+    }
+
+    /// A full bucket that lets through `burst` at once (at least one).
+    #[expect(clippy::cast_precision_loss, reason = "at most a million, which the type holds exactly")]
+    pub fn with_burst(per_s: u32, burst: u32, now: Instant) -> Self {
+        let burst = burst.max(1) as f32;
+        Self { per_s: per_s as f32, burst, tokens: burst, filled_at: now }
     }
 
     /// True where one more may pass now.
     pub fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f32();
-        self.tokens = (self.tokens + passed * self.per_s).min(self.per_s);
+        self.tokens = (self.tokens + passed * self.per_s).min(self.burst);
         self.filled_at = now;
         let passes = self.tokens >= 1.0;
         if passes {

@@ -12,7 +12,6 @@ use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tickcast_session::TokenBucket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -21,6 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
+
+use crate::limits::TokenBucket;
 
 /// HTTP connections at a time that are not (yet) WebSockets; more wait in the listen queue.
 const HTTP_CONNECTIONS_MAX: usize = 4_096;
@@ -69,16 +70,19 @@ pub async fn serve(
     router: Router,
     stop: CancellationToken,
 ) {
-    let started = Instant::now();
-    let mut pace = TokenBucket::new(accepts_per_s, accepts_per_s / ACCEPT_BURSTS_PER_S);
+    let mut pace = TokenBucket::with_burst(
+        accepts_per_s,
+        accepts_per_s / ACCEPT_BURSTS_PER_S,
+        Instant::now().into_std(),
+    );
     let tls = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await.ok()?;
-            while !pace.take(started.elapsed()) {
-                tokio::time::sleep_until(started + pace.next_at()).await;
+            while !pace.take(Instant::now().into_std()) {
+                tokio::time::sleep(Duration::from_secs(1) / accepts_per_s.max(1)).await;
             }
             Some((place, listener.accept().await))
         };

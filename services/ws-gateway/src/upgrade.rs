@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::gateway::Gateway;
 use crate::tls::TlsSocket;
-use crate::writer::Wire;
+use crate::writer::{Wire, Writers};
 
 /// Whether a request wants to become a WebSocket.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
@@ -23,7 +23,12 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Turns a request into a client of the gateway (RFC 6455 section 4.2).
-pub fn upgrade(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request) -> Response {
+pub fn upgrade(
+    gateway: &Arc<Gateway>,
+    writers: &Arc<Writers>,
+    peer: SocketAddr,
+    mut request: Request,
+) -> Response {
     let key = match check(gateway, &request) {
         Ok(key) => key,
         Err((status, reason, words)) => {
@@ -34,9 +39,9 @@ pub fn upgrade(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request) -
         }
     };
     let upgrading = hyper::upgrade::on(&mut request);
-    let gateway = gateway.clone();
+    let (gateway, writers) = (gateway.clone(), writers.clone());
     tokio::spawn(async move {
-        if let Err(reason) = hand_over(upgrading, peer, &gateway).await {
+        if let Err(reason) = hand_over(upgrading, peer, &gateway, &writers).await {
             debug!(%peer, reason, "gone during the handshake");
         }
     });
@@ -51,7 +56,12 @@ pub fn upgrade(gateway: &Arc<Gateway>, peer: SocketAddr, mut request: Request) -
 
 /// Takes the bare socket out of the HTTP connection and gives it to a writer. Nothing of the HTTP side is kept: its
 /// buffers would be 8 KiB a client for nothing.
-async fn hand_over(upgrading: OnUpgrade, peer: SocketAddr, gateway: &Gateway) -> Result<(), String> {
+async fn hand_over(
+    upgrading: OnUpgrade,
+    peer: SocketAddr,
+    gateway: &Gateway,
+    writers: &Writers,
+) -> Result<(), String> {
     let upgraded = upgrading.await.map_err(|error| error.to_string())?;
     let (socket, early) = bare(upgraded).ok_or("not a connection of this listener")?;
     let socket = socket.map_err(|error| error.to_string())?;
@@ -59,7 +69,7 @@ async fn hand_over(upgrading: OnUpgrade, peer: SocketAddr, gateway: &Gateway) ->
     if let Err(full) = &place {
         debug!(%peer, ?full, "client sent away");
     }
-    gateway.writers.give(socket, early, peer, place.ok());
+    writers.give(socket, early, peer, place.ok());
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::limits::RequestLimits;
 use crate::market::{Market, Quote, QuoteEvent};
 use crate::message::Payload;
 use crate::outcome::{Ending, Reason};
-use crate::venue::VenueSettings;
+use crate::settings::VenueSettings;
 use crate::wire::{ProtoOaSpotEvent, ProtoOaTrendbarPeriod as Period};
 
 #[derive(Debug)]

@@ -4,11 +4,12 @@ use prost::Message;
 
 use crate::Now;
 use crate::connection::Connection;
+use crate::connection_id::ConnectionId;
 use crate::fault::{Fault, FaultSet};
 use crate::market::Market;
 use crate::message::{self, Payload};
 use crate::outcome::{Counters, Ending, Reason};
-use crate::venue::{ConnectionId, RateAnswer, VenueSettings};
+use crate::settings::{RateAnswer, VenueSettings};
 use crate::wire::{
     ProtoErrorCode, ProtoErrorRes, ProtoMessage, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes,
     ProtoOaAccountDisconnectEvent, ProtoOaAccountLogoutReq, ProtoOaAccountLogoutRes,

@@ -11,6 +11,7 @@
 mod bars;
 mod catalogue;
 mod connection;
+mod connection_id;
 mod desk;
 mod fault;
 mod frame;
@@ -21,6 +22,7 @@ mod message;
 mod outcome;
 mod quotes;
 mod reference;
+mod settings;
 mod shell;
 mod venue;
 
@@ -34,13 +36,15 @@ use std::time::Duration;
 
 pub use catalogue::{Catalogue, Listing, SYMBOLS_MAX};
 pub use connection::Sent;
+pub use connection_id::ConnectionId;
 pub use fault::{FAULTS, Fault, FaultRow, FaultSet, Lasting};
 pub use frame::{FrameDecoder, FrameError, put_frame};
 pub use market::Quote;
 pub use message::{PAYLOADS, Payload};
 pub use outcome::{Counters, Ending, Output, Reason};
+pub use settings::{RateAnswer, VenueSettings};
 pub use shell::{ServerSettings, ShellError, serve};
-pub use venue::{ConnectionId, RateAnswer, Venue, VenueSettings};
+pub use venue::Venue;
 
 /// Prices travel as integers: price x this, whatever the digits of the symbol (facts 3.6).
 pub const PRICE_UNITS: u64 = 100_000;

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::Now;
 use crate::bars::Bars;
 use crate::catalogue::{Catalogue, Listing};
-use crate::venue::ConnectionId;
+use crate::connection_id::ConnectionId;
 
 /// Past quotes kept per symbol for history.
 const QUOTES_KEPT: usize = 512;

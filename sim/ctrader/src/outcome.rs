@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::venue::ConnectionId;
+use crate::connection_id::ConnectionId;
 
 /// What the shell has to do.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,61 +8,17 @@ use fastrand::Rng;
 use crate::Now;
 use crate::catalogue::Catalogue;
 use crate::connection::{Connection, Sent};
+use crate::connection_id::ConnectionId;
 use crate::desk::{Aftermath, Desk, Tokens};
 use crate::fault::{Fault, FaultSet};
 use crate::frame::FrameError;
 use crate::market::{Market, Quote, QuoteEvent};
 use crate::outcome::{Counters, Ending, Output, Reason};
+use crate::settings::VenueSettings;
 use crate::wire::{
     ProtoErrorCode, ProtoErrorRes, ProtoHeartbeatEvent, ProtoOaAccountDisconnectEvent,
     ProtoOaAccountsTokenInvalidatedEvent,
 };
-
-/// Names a connection for as long as the venue lives.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ConnectionId(u64);
-
-/// How the venue behaves when nothing is wrong.
-#[derive(Clone)]
-pub struct VenueSettings {
-    /// Chooses the walks and every other chance; the same seed gives the same venue.
-    pub seed: u64,
-    /// Number of symbols, 1 to [`crate::SYMBOLS_MAX`].
-    pub symbols: usize,
-    /// Mean number of spot events per second of each watched symbol.
-    pub ticks_per_s: u32,
-    /// The application let in.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: String,
-    /// The first access token; a refresh replaces it.
-    pub access_token: String,
-    /// The first refresh token; using it replaces it.
-    pub refresh_token: String,
-    /// The one account.
-    pub account_id: i64,
-    /// Own silence after which the venue sends a heartbeat; up to a fifth more is added by chance (facts 3.3).
-    pub heartbeat_after: Duration,
-    /// Silence of a client after which it is disconnected (facts 3.3).
-    pub inactivity_cutoff: Duration,
-    /// Requests per second and connection, historical ones not counted (facts 3.4).
-    pub requests_per_s: usize,
-    /// Historical requests per second and connection (facts 3.4).
-    pub historical_per_s: usize,
-    /// What a client is told that asks too often.
-    pub rate_answer: RateAnswer,
-    /// Longest frame accepted from a client, in bytes.
-    pub frame_bytes_max: usize,
-}
-
-/// The two answers seen in the wild to too many requests (facts 3.4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RateAnswer {
-    /// `BLOCKED_PAYLOAD_TYPE` with `retryAfter` (2026).
-    Blocked,
-    /// `REQUEST_FREQUENCY_EXCEEDED` (2022).
-    FrequencyExceeded,
-}
 
 /// The venue in a box.
 ///
@@ -78,38 +34,6 @@ pub struct Venue {
     faults: FaultSet,
     counters: Counters,
     rng: Rng,
-}
-
-impl ConnectionId {
-    pub(crate) const fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number behind the name, from 1 on in the order of opening.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
-impl Default for VenueSettings {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            symbols: 200,
-            ticks_per_s: 20,
-            client_id: "sim-app".into(),
-            client_secret: "sim-secret".into(),
-            access_token: "sim-token".into(),
-            refresh_token: "sim-refresh".into(),
-            account_id: 1_000_001,
-            heartbeat_after: Duration::from_secs(25),
-            inactivity_cutoff: Duration::from_secs(30),
-            requests_per_s: 50,
-            historical_per_s: 5,
-            rate_answer: RateAnswer::Blocked,
-            frame_bytes_max: 1 << 20,
-        }
-    }
 }
 
 impl Venue {

@@ -16,7 +16,6 @@ use crate::limits::{ClientLimits, Doors};
 use crate::metrics::GatewayMetrics;
 use crate::origins::Origins;
 use crate::venues::Venues;
-use crate::writer::Writers;
 
 const RING: usize = 8;
 
@@ -167,7 +166,6 @@ impl Bench {
             drain: Duration::from_secs(10),
             stop: CancellationToken::new(),
             flush: Duration::from_millis(flush_ms),
-            writers: Writers::open(1).unwrap(),
         });
         let now = Instant::now();
         let shard = Shard::new(gateway.clone(), Arc::new(Mailbox::new(|| {})), now);
