@@ -69,7 +69,7 @@ pub struct Arguments {
     /// Where clients go at once whose connection the server ends; empty = nowhere
     #[arg(long, env = "LOADGEN_RECONNECT_TO", default_value = "", hide_default_value = true)]
     pub reconnect_to: String,
-    /// What the server speaks: tickcast, or nats (nats-server's WebSocket listener, subjects json.<source>.<symbol>)
+    /// What the server speaks: tickcast, or nats (nats-server's WebSocket listener, subjects `json.SOURCE.SYMBOL`)
     #[arg(long, env = "LOADGEN_PROTOCOL", default_value = "tickcast")]
     pub protocol: String,
     /// `mode` of the subscriptions: every or latest; empty = not said
