@@ -42,7 +42,7 @@ struct Arguments {
     /// Ticks of each symbol in a second; 0 = only what a lease asks to be repeated
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     ticks_per_s: u32,
-    /// Publish each tick as JSON too, on json.<venue>.<symbol>
+    /// Publish each tick as JSON too, on `json.VENUE.SYMBOL`
     #[arg(long)]
     json: bool,
     /// Publish as JSON alone
