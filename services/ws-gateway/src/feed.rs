@@ -58,11 +58,11 @@ const NOT_AWAY: u64 = u64::MAX;
 
 /// What a reader gets next.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub enum Step<'a> {
     /// The beginning of a series of ticks.
     Snapshot(Arc<Frame>),
     /// The tick after the one before.
-    Tick(Arc<Frame>),
+    Tick(&'a Frame),
     /// Ticks that are lost for this reader.
     Gap(Gap),
     /// The symbol's state changed (the framed message).
@@ -197,7 +197,7 @@ impl Feed {
     }
 
     /// What comes next for this reader; `None` where it has everything.
-    pub fn next(&self, reading: &mut Reading) -> Option<Step> {
+    pub fn next(&self, reading: &mut Reading) -> Option<Step<'_>> {
         // The first message of a channel is its last known tick, where one is known.
         if (reading.cursor.has_started() || self.ring.last().is_none())
             && let Some(state) = self.next_state(reading)

@@ -286,23 +286,25 @@ mod tests {
         fn read(&mut self, items: usize) {
             self.seat.follow();
             for _ in 0..items {
-                match self.seat.feed().next(&mut self.reading) {
-                    Some(Step::Snapshot(frame)) if frame.position.seq == self.joined => {
-                        assert_eq!((self.delivered, self.missed), (0, 0), "the snapshot comes first");
-                    }
-                    Some(Step::Snapshot(frame) | Step::Tick(frame)) => {
-                        assert_eq!(frame.position.seq, self.last + 1);
-                        self.last = frame.position.seq;
-                        self.delivered += 1;
-                    }
-                    Some(Step::Gap(gap)) => {
+                let Some(step) = self.seat.feed().next(&mut self.reading) else { break };
+                let (begins, position) = match step {
+                    Step::Snapshot(frame) => (true, frame.position),
+                    Step::Tick(frame) => (false, frame.position),
+                    Step::Gap(gap) => {
                         assert_eq!(gap.from, self.last + 1);
                         self.last = gap.to;
                         self.missed += gap.missed();
+                        continue;
                     }
-                    Some(Step::State(_)) => {}
-                    None => break,
+                    Step::State(_) => continue,
+                };
+                if begins && position.seq == self.joined {
+                    assert_eq!((self.delivered, self.missed), (0, 0), "the snapshot comes first");
+                    continue;
                 }
+                assert_eq!(position.seq, self.last + 1);
+                self.last = position.seq;
+                self.delivered += 1;
             }
         }
     }

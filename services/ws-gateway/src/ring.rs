@@ -73,11 +73,11 @@ impl Gap {
 
 /// What a reader gets next.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub enum Item<'a> {
     /// The beginning of a series: the last known tick on joining, or the first of a new incarnation.
     Snapshot(Arc<Frame>),
     /// The tick after the one before.
-    Tick(Arc<Frame>),
+    Tick(&'a Frame),
     /// Ticks that are lost for this reader.
     Gap(Gap),
 }
@@ -240,7 +240,7 @@ impl Ring {
     }
 
     /// What comes next for this reader; `None` where it has everything.
-    pub fn next(&self, cursor: &mut Cursor) -> Option<Item> {
+    pub fn next(&self, cursor: &mut Cursor) -> Option<Item<'_>> {
         if let Some(frame) = cursor.joined_at.take() {
             cursor.progress = Progress::OfThisEpoch;
             return Some(Item::Snapshot(frame));
@@ -261,7 +261,7 @@ impl Ring {
         cursor.next = number + 1;
         let begins = cursor.progress != Progress::OfThisEpoch;
         cursor.progress = Progress::OfThisEpoch;
-        Some(if begins { Item::Snapshot(frame.clone()) } else { Item::Tick(frame.clone()) })
+        Some(if begins { Item::Snapshot(frame.clone()) } else { Item::Tick(frame) })
     }
 
     /// The first hole between two positions.
@@ -445,7 +445,7 @@ mod tests {
     }
 
     impl Model {
-        fn see(&mut self, item: &Item) {
+        fn see(&mut self, item: &Item<'_>) {
             self.items += 1;
             if self.items == 1
                 && let Some(known) = self.snapshot
@@ -464,16 +464,19 @@ mod tests {
                     self.missed += gap.missed();
                     self.last = Some(Position { epoch: gap.epoch, seq: gap.to });
                 }
-                Item::Snapshot(frame) | Item::Tick(frame) => {
-                    if let Some(last) = self.last {
-                        let next = if last.epoch == frame.position.epoch { last.seq + 1 } else { 1 };
-                        assert!(frame.position > last, "twice");
-                        assert_eq!(frame.position.seq, next, "a hole unannounced");
-                    }
-                    self.delivered += 1;
-                    self.last = Some(frame.position);
-                }
+                Item::Snapshot(frame) => self.deliver(frame.position),
+                Item::Tick(frame) => self.deliver(frame.position),
             }
+        }
+
+        fn deliver(&mut self, position: Position) {
+            if let Some(last) = self.last {
+                let next = if last.epoch == position.epoch { last.seq + 1 } else { 1 };
+                assert!(position > last, "twice");
+                assert_eq!(position.seq, next, "a hole unannounced");
+            }
+            self.delivered += 1;
+            self.last = Some(position);
         }
     }
 
