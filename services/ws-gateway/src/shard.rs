@@ -397,6 +397,11 @@ impl<S: Socket> Shard<S> {
         let result = client.reader.read(bytes, |message| received.push(message));
         for message in received.drain(..) {
             self.receive(index, message, now);
+            // Many questions in one read: answers go out meanwhile, as long as the client takes them.
+            if self.clients.get(index as usize).is_some_and(|client| client.replies.len() >= REPLIES_MAX / 2)
+            {
+                self.write_to(index, now);
+            }
         }
         self.scratch.received = received;
         if let Err(broken) = result {

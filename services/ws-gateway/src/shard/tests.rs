@@ -398,6 +398,19 @@ fn a_client_that_asks_and_does_not_read_is_closed() {
 }
 
 #[test]
+fn a_client_that_asks_much_at_once_and_reads_gets_every_answer() {
+    let mut bench = Bench::new(5);
+    let browser = bench.open();
+    for _ in 0..5_000 {
+        browser.send(OpCode::Data(Data::Text), br#"{"type":"ping"}"#);
+    }
+    bench.shard.readable(browser.number, bench.now);
+    bench.pass_time(Duration::from_millis(100));
+    assert_eq!(browser.hear().iter().filter(|message| message["type"] == "pong").count(), 5_000);
+    assert_eq!(bench.shard.len(), 1);
+}
+
+#[test]
 fn bad_frames_are_closed_with_their_code_and_what_was_said_before_is_answered() {
     let mut bench = Bench::new(0);
     let big = bench.open();
