@@ -386,7 +386,8 @@ fn a_client_that_asks_and_does_not_read_is_closed() {
     let mut bench = Bench::new(0);
     let browser = bench.open();
     browser.room(0);
-    for _ in 0..300 {
+    // What one write takes over, and more replies than may wait.
+    for _ in 0..600 {
         browser.send(OpCode::Data(Data::Text), br#"{"type":"ping"}"#);
     }
     bench.shard.readable(browser.number, bench.now);
