@@ -150,10 +150,10 @@ fn read_tick(mut bytes: &[u8]) -> Option<Tick> {
     })
 }
 
-/// A number of at most nine bytes or the ten of a negative one.
+/// A number of one to ten bytes.
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
+    let (mut value, mut shift) = (0, 0);
+    loop {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
         // The tenth byte has room for one bit.
@@ -164,8 +164,8 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
         if byte < 0x80 {
             return Some(value);
         }
+        shift += 7;
     }
-    None
 }
 
 fn slice<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {

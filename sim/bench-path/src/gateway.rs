@@ -58,13 +58,15 @@ pub(crate) async fn run(plan: &Plan) -> Result<Measure, BenchError> {
         std::thread::spawn(move || pace.run(|events| flood.send(events)))
     };
     let mut socket = subscribe(listener, &symbols).await?;
+    let reading =
+        tokio::spawn(async move { while socket.next().await.is_some_and(|message| message.is_ok()) {} });
     eventually("the gateway to take up every channel", async || {
         let text = page(admin, "/metrics").ok()?;
         (metric(&text, "tickcast_channels") == symbols.len() as u64).then_some(())
     })
     .await?;
-    socket.close(None).await.map_err(|error| BenchError::WebSocket(Box::new(error)))?;
-    drop(socket);
+    // Its connection ends with it.
+    reading.abort();
 
     let mut measure = Measure::new("bus to hub", "ws-gateway", plan);
     for rate in plan.turns() {
@@ -90,13 +92,24 @@ pub(crate) async fn run(plan: &Plan) -> Result<Measure, BenchError> {
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A client that subscribes to every symbol; those that the gateway does not know yet are taken up later.
+/// A client that waits for the venue and then subscribes to every symbol.
 async fn subscribe(listener: SocketAddr, symbols: &[Symbol]) -> Result<Socket, BenchError> {
     let names: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
     let request = serde_json::json!({"type": "subscribe", "symbols": names, "id": 1}).to_string();
     let words = |error| BenchError::WebSocket(Box::new(error));
     let url = format!("ws://{listener}/ws");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.map_err(words)?;
+    socket.send(Message::text(r#"{"type":"connect"}"#)).await.map_err(words)?;
+    let known = async {
+        while let Some(message) = socket.next().await {
+            if message.map_err(words)?.to_text().is_ok_and(|text| text.contains("\"status\":\"connected\"")) {
+                break;
+            }
+        }
+        Ok::<(), BenchError>(())
+    };
+    let late = |_| BenchError::Late("the gateway to know the venue".into());
+    tokio::time::timeout(Duration::from_secs(10), known).await.map_err(late)??;
     socket.send(Message::text(request)).await.map_err(words)?;
     Ok(socket)
 }
