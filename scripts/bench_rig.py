@@ -216,7 +216,7 @@ class Rig:
         server.url = "ws://" + server.wait_for(r"Listening for websocket clients on ws://(\S+)") + "/"
         return server
 
-    def load_process(self, server, name="load", **options):
+    def load_process(self, server, name="load", wrap=(), **options):
         """A load tool at work; see load()."""
         report = OUT / (self.name(name) + ".json")
         values = {
@@ -225,7 +225,7 @@ class Rig:
         } | {key.replace("_", "-"): value for key, value in options.items()}
         if isinstance(values.get("symbols"), int):
             values["symbols"] = ",".join(f"S{number:02}" for number in range(values["symbols"]))
-        command = [BIN / "loadgen"]
+        command = [*wrap, BIN / "loadgen"]
         for key, value in values.items():
             if value is True:
                 command.append(f"--{key}")

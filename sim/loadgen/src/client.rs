@@ -169,7 +169,7 @@ impl Client {
 
     /// Reads up to `limit` bytes; true where more may be waiting.
     pub(crate) fn read(&mut self, limit: usize, turn: &mut Turn<'_>) -> Result<bool, LoadError> {
-        let Self { link, reader, nats, audit, allowance, .. } = self;
+        let Self { link, reader, nats, audit, allowance, pace, .. } = self;
         let Turn { tally, buffer, now_us, is_measuring, .. } = turn;
         let mut sink = Sink {
             tally,
@@ -178,6 +178,7 @@ impl Client {
             settings: turn.settings,
             now_us: *now_us,
             is_measuring: *is_measuring,
+            is_slow: *pace == Pace::Slow,
         };
         let mut replies = Vec::new();
         let mut closed = None;
@@ -198,6 +199,7 @@ impl Client {
             settings: turn.settings,
             now_us: turn.now_us,
             is_measuring: turn.is_measuring,
+            is_slow: false,
         };
         let mut replies = Vec::new();
         let mut closed = None;
@@ -226,6 +228,7 @@ struct Sink<'a> {
     settings: &'a Settings,
     now_us: i64,
     is_measuring: bool,
+    is_slow: bool,
 }
 
 impl Sink<'_> {
@@ -288,7 +291,7 @@ impl Sink<'_> {
                 }
                 // A snapshot is as old as the symbol's last move, which says nothing of the way it took.
                 if self.is_measuring && !tick.snapshot {
-                    self.tally.tick(self.now_us, &tick, self.settings.fine_stamps);
+                    self.tally.tick(self.now_us, &tick, self.settings.fine_stamps, self.is_slow);
                 }
             }
             Some(Scanned::Other(_)) => self.other(text),

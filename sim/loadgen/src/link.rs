@@ -63,7 +63,7 @@ impl Route {
                 Some(Box::new(tls))
             }
         };
-        Ok(Link { stream: TcpStream::from_std(socket.into()), tls, unsent: Vec::new() })
+        Ok(Link { stream: TcpStream::from_std(socket.into()), tls, unsent: Vec::new(), is_ending: false })
     }
 }
 
@@ -93,6 +93,8 @@ pub(crate) struct Link {
     tls: Option<Box<ClientConnection>>,
     /// What the socket did not take yet.
     unsent: Vec<u8>,
+    /// Whether the server's end has come: it stands behind the last bytes and makes no event of its own.
+    pub(crate) is_ending: bool,
 }
 
 impl Link {
@@ -159,7 +161,7 @@ impl Link {
             let (count, is_drained) = match &mut self.tls {
                 None => match self.stream.read(&mut buffer[..room]) {
                     // A short read has emptied the socket: what comes later makes an event of its own.
-                    Ok(count) => (count, count < room),
+                    Ok(count) => (count, count < room && !self.is_ending),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error.into()),

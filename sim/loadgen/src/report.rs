@@ -42,6 +42,8 @@ pub struct Report {
     pub latency_from_venue: Latency,
     /// From the tick's `receivedAt` to its arrival.
     pub latency_from_ingest: Latency,
+    /// From the tick's `timestamp` to its arrival, of the clients that read slowly (they are not in the two above).
+    pub latency_of_slow: Latency,
     /// Ticks whose stamp lies after their arrival, counted as 0: clocks that differ.
     pub stamps_ahead: u64,
     /// The sequence audit of the whole run, warm-up included.
@@ -197,6 +199,7 @@ impl Report {
             latency_note: format!("{stamps}; sender and receiver must share a clock"),
             latency_from_venue: Latency::of(&tally.venue_us),
             latency_from_ingest: Latency::of(&tally.ingest_us),
+            latency_of_slow: Latency::of(&tally.slow_us),
             stamps_ahead: tally.stamps_ahead,
             audit: tally.audit,
             messages: tally.messages.clone(),
@@ -298,6 +301,7 @@ impl fmt::Display for Report {
             ("connect again", &self.reconnect),
             ("venue to client", &self.latency_from_venue),
             ("ingest to client", &self.latency_from_ingest),
+            ("venue to slow client", &self.latency_of_slow),
         ] {
             if latency.count == 0 {
                 continue;
@@ -416,7 +420,7 @@ mod tests {
         let settings = Settings::read(&Arguments::try_parse_from(arguments).unwrap()).unwrap();
         let mut tally = Tally::new(0);
         for index in 0..1000 {
-            tally.tick(index * 10, &TickFields::default(), false);
+            tally.tick(index * 10, &TickFields::default(), false, false);
         }
         let window = Window {
             connecting: Duration::from_secs(1),

@@ -33,6 +33,9 @@ pub(crate) struct Tally {
     /// From the tick's `receivedAt` to its arrival, microseconds.
     #[serde(with = "pairs")]
     pub(crate) ingest_us: Histogram<u64>,
+    /// The same as `venue_us`, of the clients that read slowly: theirs would hide the others'.
+    #[serde(with = "pairs")]
+    pub(crate) slow_us: Histogram<u64>,
     /// Ticks whose stamp lies after their arrival: the clocks of the two machines differ.
     pub(crate) stamps_ahead: u64,
     /// Messages that are not ticks, by type.
@@ -139,6 +142,7 @@ impl Tally {
             window_bytes: 0,
             venue_us: histogram(),
             ingest_us: histogram(),
+            slow_us: histogram(),
             stamps_ahead: 0,
             messages: BTreeMap::new(),
             errors: BTreeMap::new(),
@@ -151,13 +155,17 @@ impl Tally {
 
     /// A tick of the measuring window arrived. With `is_fine` the last three decimals of `bid` are the microseconds of
     /// its `timestamp`.
-    pub(crate) fn tick(&mut self, arrived_us: i64, tick: &TickFields<'_>, is_fine: bool) {
+    pub(crate) fn tick(&mut self, arrived_us: i64, tick: &TickFields<'_>, is_fine: bool, is_slow: bool) {
         self.window_ticks += 1;
         let fraction_us = tick.bid_thousandths.filter(|_| is_fine).map_or(0, i64::from);
         let stamp_us = tick.timestamp_ms.saturating_mul(1000).saturating_add(fraction_us);
         let venue_us = arrived_us.saturating_sub(stamp_us);
         self.stamps_ahead += u64::from(venue_us < 0);
         let venue_us = u64::try_from(venue_us).unwrap_or(0);
+        if is_slow {
+            self.slow_us.saturating_record(venue_us);
+            return;
+        }
         self.venue_us.saturating_record(venue_us);
         if let Some(received_at_ms) = tick.received_at_ms {
             let ingest_us = arrived_us.saturating_sub(received_at_ms.saturating_mul(1000));
@@ -181,6 +189,7 @@ impl Tally {
         let _ = self.connect_us.add(&other.connect_us);
         let _ = self.venue_us.add(&other.venue_us);
         let _ = self.ingest_us.add(&other.ingest_us);
+        let _ = self.slow_us.add(&other.slow_us);
         let _ = self.reconnect_us.add(&other.reconnect_us);
         self.opened.join(other.opened);
         self.replaced.join(other.replaced);
@@ -252,12 +261,18 @@ mod tests {
     #[test]
     fn latency_is_arrival_less_stamp_and_never_negative() {
         let mut tally = Tally::new(0);
-        tally.tick(5_000_700, &stamped(5_000, Some(4_999)), false);
-        tally.tick(4_999_000, &stamped(5_000, None), false);
+        tally.tick(5_000_700, &stamped(5_000, Some(4_999)), false, false);
+        tally.tick(4_999_000, &stamped(5_000, None), false, false);
         assert_eq!((tally.venue_us.len(), tally.venue_us.max(), tally.stamps_ahead), (2, 700, 1));
         assert_eq!((tally.ingest_us.len(), tally.ingest_us.max()), (1, 1_700));
-        tally.tick(5_000_900, &stamped(5_000, None), true);
+        tally.tick(5_000_900, &stamped(5_000, None), true, false);
         assert_eq!(tally.venue_us.count_at(650), 1, "microseconds from the price");
+        tally.tick(9_000_000, &stamped(5_000, None), false, true);
+        assert_eq!(
+            (tally.slow_us.len(), tally.venue_us.len()),
+            (1, 3),
+            "a slow reader does not hide the others"
+        );
     }
 
     #[test]
@@ -265,8 +280,8 @@ mod tests {
         let mut both = Tally::new(100);
         for first in [0, 1] {
             let mut one = Tally::new(100);
-            one.tick(150_000 + first * 100_000, &stamped(150, None), false);
-            one.tick(250_000, &stamped(240, None), false);
+            one.tick(150_000 + first * 100_000, &stamped(150, None), false, false);
+            one.tick(250_000, &stamped(240, None), false, false);
             both.add(&one);
         }
         let seen: Vec<_> = both.slices.iter().map(|slice| (slice.number, slice.venue_us.len())).collect();
@@ -280,7 +295,7 @@ mod tests {
     #[test]
     fn a_tally_survives_the_way_between_processes() {
         let mut tally = Tally::new(100);
-        tally.tick(150_321, &stamped(150, Some(149)), false);
+        tally.tick(150_321, &stamped(150, Some(149)), false, false);
         tally.opened.add(5);
         tally.audit.ticks = 7;
         let read: Tally = serde_json::from_str(&serde_json::to_string(&tally).unwrap()).unwrap();
@@ -304,7 +319,7 @@ mod tests {
         let mut both = Tally::new(0);
         for _ in 0..2 {
             let mut one = Tally::new(0);
-            one.tick(1_000, &stamped(0, None), false);
+            one.tick(1_000, &stamped(0, None), false, false);
             count_name(&mut one.closes, "1001", 2);
             one.audit.ticks = 5;
             both.add(&one);

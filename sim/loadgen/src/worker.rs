@@ -89,7 +89,13 @@ impl Worker {
             self.connect_due(begun);
             self.poll(&mut events, self.timeout(begun))?;
             for event in &events {
-                self.turn(event.token().0);
+                let index = event.token().0;
+                if event.is_read_closed()
+                    && let Some(Some(client)) = self.clients.get_mut(index)
+                {
+                    client.link.is_ending = true;
+                }
+                self.turn(index);
             }
             for index in std::mem::take(&mut self.busy) {
                 self.turn(index);
@@ -301,6 +307,7 @@ impl Worker {
                 let Some(client) = self.clients.get_mut(event.token().0).and_then(Option::as_mut) else {
                     continue;
                 };
+                client.link.is_ending |= event.is_read_closed();
                 let mut turn = Turn {
                     settings: &self.settings,
                     target: &self.settings.target,

@@ -164,3 +164,140 @@ async fn connections_that_cannot_be_made_are_counted_by_kind() {
     assert_eq!(report.connect_failures["refused"], 3);
     assert_eq!(report.connected, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_whose_server_ends_go_to_the_other_one_at_once_even_where_ticks_came_with_the_end() {
+    let refuge = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/ws", refuge.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = refuge.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            tokio::spawn(async move { while next(&mut socket).await.is_some() {} });
+        }
+    });
+    let options = ["--clients", "50", "--symbols", "A", "--reconnect-to", &url];
+    let report = report_of(&options, |mut socket| async move {
+        next(&mut socket).await.unwrap();
+        // Bytes and the end in one go: the client may see both at once.
+        say(&mut socket, &tick("A", 1)).await;
+    })
+    .await;
+    assert_eq!((report.connected, report.reconnect.count, report.open_at_end), (50, 50, 50), "{report}");
+    assert_eq!(report.audit.ticks, 50, "{report}");
+    assert!(report.replaced.to_us >= report.replaced.from_us);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_read_their_share_and_stalled_ones_nothing() {
+    let options = [
+        "--clients",
+        "3",
+        "--symbols",
+        "A",
+        "--slow",
+        "1",
+        "--slow-bytes-per-s",
+        "2000",
+        "--stalled",
+        "1",
+        "--audit-every",
+        "1",
+    ];
+    let report = report_of(&options, |mut socket| async move {
+        next(&mut socket).await.unwrap();
+        for seq in 1..=100 {
+            say(&mut socket, &tick("A", seq)).await;
+        }
+        while next(&mut socket).await.is_some() {}
+    })
+    .await;
+    // All of the quick one, some of the slow one (2,000 bytes are some 15 ticks a second), none of the stalled one.
+    assert!((101..160).contains(&report.audit.ticks), "{report}");
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mode_is_asked_for_and_what_it_folds_is_no_loss() {
+    let options = [
+        "--clients",
+        "2",
+        "--symbols",
+        "A",
+        "--mode",
+        "latest",
+        "--min-interval-ms",
+        "100",
+        "--on-slow",
+        "merge",
+    ];
+    let report = report_of(&options, |mut socket| async move {
+        let asked = next(&mut socket).await.unwrap();
+        assert_eq!(
+            (&asked["mode"], &asked["minIntervalMs"], &asked["onSlow"]),
+            (&json!("latest"), &json!(100), &json!("merge"))
+        );
+        say(&mut socket, &tick("A", 1)).await;
+        let mut folded = tick("A", 5);
+        folded["merged"] = json!(4);
+        say(&mut socket, &folded).await;
+        while next(&mut socket).await.is_some() {}
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.audit.folded, 2 * 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_server_is_spoken_to_in_its_own_way() {
+    let report =
+        report_of(&["--clients", "2", "--symbols", "A,B", "--protocol", "nats"], |mut socket| async move {
+            let Some(Ok(Message::Binary(greeting))) = socket.next().await else { panic!("no greeting") };
+            let greeting = String::from_utf8(greeting.to_vec()).unwrap();
+            assert!(greeting.contains("SUB json.bench.A 1\r\nSUB json.bench.B 2\r\n"), "{greeting}");
+            let payload = tick("B", 7).to_string();
+            let text = format!("INFO {{}}\r\nPING\r\nMSG json.bench.B 2 {}\r\n{payload}\r\n", payload.len());
+            // A message may begin in one frame and end in the next.
+            let (start, rest) = text.split_at(text.len() / 2);
+            socket.send(Message::binary(start.as_bytes().to_vec())).await.unwrap();
+            socket.send(Message::binary(rest.as_bytes().to_vec())).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::binary(b"PONG\r\n".to_vec()));
+            while let Some(Ok(_)) = socket.next().await {}
+        })
+        .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.audit.ticks, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_make_one_report() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/ws", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            tokio::spawn(async move {
+                next(&mut socket).await.unwrap();
+                say(&mut socket, &tick("A", 1)).await;
+                while next(&mut socket).await.is_some() {}
+            });
+        }
+    });
+    let place = std::env::temp_dir().join(format!("loadgen-parts-{}.json", std::process::id()));
+    let json = place.to_str().unwrap().to_owned();
+    let status = tokio::task::spawn_blocking(move || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["--url", &url, "--clients", "21", "--processes", "3", "--symbols", "A", "--json", &json])
+            .args(["--seconds", "1", "--warmup", "0"])
+            .output()
+            .unwrap()
+    })
+    .await
+    .unwrap();
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    let report: Value = serde_json::from_slice(&std::fs::read(&place).unwrap()).unwrap();
+    std::fs::remove_file(&place).unwrap();
+    assert_eq!((&report["connected"], &report["open_at_end"]), (&json!(21), &json!(21)), "{report}");
+    assert_eq!(report["audit"]["ticks"], 21);
+}

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 fn picture(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut series: Vec<Series> = Vec::new();
     for report in &arguments.reports {
-        let (name, file) = report.split_once('=').ok_or_else(|| format!("{report} is not NAME=FILE"))?;
+        let (name, file) = report.rsplit_once('=').ok_or_else(|| format!("{report} is not NAME=FILE"))?;
         let text = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
         let report: Value = serde_json::from_slice(&text).map_err(|error| format!("{file}: {error}"))?;
         let number = |value: &Value| value.as_f64().unwrap_or(0.0);
