@@ -56,7 +56,8 @@ const WRITES_A_TURN: usize = 4;
 const READ_BYTES: usize = 16 * 1024;
 const READS_A_TURN: usize = 8;
 
-/// Replies that wait for a client that does not read; one more closes the connection with 4002.
+/// Replies that may wait for a client that does not read when it asks for more; else the connection is closed with 4002.
+/// What one message is answered with comes on top: a request for a thousand symbols may have a thousand answers.
 const REPLIES_MAX: usize = 256;
 
 /// Messages to everybody that are kept for the slow. Who is further behind is told the present state instead.
@@ -417,6 +418,14 @@ impl<S: Socket> Shard<S> {
         else {
             return;
         };
+        if client.replies.len() > REPLIES_MAX {
+            self.gateway.metrics.dropped("client_replies");
+            return self.end(
+                index,
+                End::Close(code::NOT_KEPT_UP, "could not keep up with control messages"),
+                now,
+            );
+        }
         let mut actions = std::mem::take(&mut self.scratch.actions);
         match message {
             Received::Text(text) => {
@@ -431,11 +440,11 @@ impl<S: Socket> Shard<S> {
                 self.end(index, End::Peer(code.unwrap_or(code::NORMAL)), now);
             }
         }
-        self.act(index, &mut actions, now);
+        self.act(index, &mut actions);
         self.scratch.actions = actions;
     }
 
-    fn act(&mut self, index: u32, actions: &mut Vec<Action>, now: Instant) {
+    fn act(&mut self, index: u32, actions: &mut Vec<Action>) {
         let has_joined = actions.iter().any(|action| matches!(action, Action::Join { .. }));
         for action in actions.drain(..) {
             match action {
@@ -449,17 +458,10 @@ impl<S: Socket> Shard<S> {
             client.subs.shrink_to_fit();
             client.session.shrink();
         }
-        if self.clients.get(index as usize).is_some_and(|client| client.replies.len() > REPLIES_MAX) {
-            self.gateway.metrics.dropped("client_replies");
-            self.end(index, End::Close(code::NOT_KEPT_UP, "could not keep up with control messages"), now);
-        }
     }
 
     fn reply(&mut self, index: u32, frame: Bytes) {
-        if let Some(client) = self.clients.get_mut(index as usize)
-            // One too many is enough to see that there are too many.
-            && client.replies.len() <= REPLIES_MAX
-        {
+        if let Some(client) = self.clients.get_mut(index as usize) {
             client.replies.push_back(frame);
         }
     }
@@ -580,7 +582,7 @@ impl<S: Socket> Shard<S> {
                 client.session.resolve(&*self.gateway.venues, &mut actions);
             }
             let has_more = has_news || is_stopping || !actions.is_empty();
-            self.act(index, &mut actions, now);
+            self.act(index, &mut actions);
             if is_stopping {
                 self.send_elsewhere(index, now);
             }

@@ -1,9 +1,6 @@
 //! WebSocket frames (RFC 6455) as the gateway writes and reads them: shared and unmasked out, small and masked in.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-
-/// The longest header of a frame the gateway writes, in bytes.
-const HEADER_BYTES_MAX: usize = 10;
+use bytes::{BufMut as _, Bytes};
 
 /// The longest payload of a ping, pong or close frame, in bytes (RFC 6455 section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
@@ -50,7 +47,13 @@ pub fn payload_of(frame: &Bytes) -> Bytes {
 }
 
 fn frame(opcode: u8, payload: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(HEADER_BYTES_MAX + payload.len());
+    let header = match payload.len() {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        _ => 10,
+    };
+    // Exactly as long as it gets: then it becomes shared without another allocation.
+    let mut out = Vec::with_capacity(header + payload.len());
     out.put_u8(0x80 | opcode);
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(short @ ..=125), _) => out.put_u8(short),
@@ -64,7 +67,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
         }
     }
     out.put_slice(payload);
-    out.freeze()
+    out.into()
 }
 
 /// What a client sent.

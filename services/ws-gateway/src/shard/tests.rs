@@ -90,7 +90,7 @@ impl Browser {
             let rest = &ends.to_browser[done + 2..];
             let (skip, length) = match second {
                 126 => (2, rest.first_chunk::<2>().map(|n| usize::from(u16::from_be_bytes(*n)))),
-                127 => panic!("nothing here is so long"),
+                127 => (8, rest.first_chunk::<8>().map(|n| usize::try_from(u64::from_be_bytes(*n)).unwrap())),
                 short => (0, Some(usize::from(*short))),
             };
             let Some(payload) = length.and_then(|length| rest.get(skip..skip + length)) else { break };
@@ -133,10 +133,10 @@ struct Bench {
 
 impl Bench {
     fn new(flush_ms: u64) -> Self {
-        Self::with(flush_ms, Duration::from_secs(25))
+        Self::with(flush_ms, Duration::from_secs(25), 10, true)
     }
 
-    fn with(flush_ms: u64, ping: Duration) -> Self {
+    fn with(flush_ms: u64, ping: Duration, subscriptions_max: usize, has_catalogue: bool) -> Self {
         let mut registry = Registry::default();
         let hub = Arc::new(Hub::new(RING, 100, || {}));
         let venues = Arc::new(Venues::new(vec![VenueId::new("ctrader").unwrap()], hub.clone()));
@@ -146,10 +146,10 @@ impl Bench {
             digits: None,
             pip_position: None,
         });
-        venues.set_book(
-            0,
-            Book::new(1, Catalogue { version: 1, open: false, instruments: instruments.into() }),
-        );
+        if has_catalogue {
+            let catalogue = Catalogue { version: 1, open: false, instruments: instruments.into() };
+            venues.set_book(0, Book::new(1, catalogue));
+        }
         let gateway = Arc::new(Gateway {
             venues,
             hub,
@@ -157,8 +157,8 @@ impl Bench {
             metrics: Arc::new(GatewayMetrics::register(&mut registry)),
             doors: Arc::new(Doors::new(10, 0)),
             limits: Arc::new(ClientLimits {
-                subscriptions_max: 10,
-                message_bytes_max: 300,
+                subscriptions_max,
+                message_bytes_max: 30 * subscriptions_max,
                 messages_per_s: 1_000_000,
             }),
             origins: Origins::read("*").unwrap(),
@@ -412,6 +412,25 @@ fn a_client_that_asks_much_at_once_and_reads_gets_every_answer() {
 }
 
 #[test]
+fn one_request_may_have_more_answers_than_may_wait() {
+    let mut bench = Bench::with(5, Duration::from_secs(25), 1_000, false);
+    let (quick, slow) = (bench.open(), bench.open());
+    slow.room(0);
+    let symbols: Vec<String> = (0..1_000).map(|n| format!("SYM{n}")).collect();
+    let request = json!({"type": "subscribe", "symbols": symbols});
+    bench.say(&quick, &request);
+    bench.say(&slow, &request);
+    bench.pass_time(Duration::from_millis(100));
+    slow.room(usize::MAX / 2);
+    bench.shard.writable(slow.number, bench.now);
+    bench.pass_time(Duration::from_millis(100));
+    for browser in [quick, slow] {
+        let pending = browser.hear().iter().filter(|message| message["state"] == "pending").count();
+        assert_eq!(pending, 1_000, "all of them are told that the venue is not known yet");
+    }
+}
+
+#[test]
 fn bad_frames_are_closed_with_their_code_and_what_was_said_before_is_answered() {
     let mut bench = Bench::new(0);
     let big = bench.open();
@@ -516,7 +535,7 @@ impl Socket for Sink {
 #[test]
 fn a_delivery_allocates_nothing() {
     // Pings are no deliveries.
-    let mut bench = Bench::with(5, Duration::from_secs(100_000));
+    let mut bench = Bench::with(5, Duration::from_secs(100_000), 10, true);
     let mut shard = Shard::new(bench.gateway.clone(), Arc::new(Mailbox::new(|| {})), bench.now);
     let request = json!({"type": "subscribe", "symbols": ["EURUSD", "GBPUSD"]}).to_string();
     let mut early = Vec::new();
