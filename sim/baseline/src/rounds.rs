@@ -51,7 +51,7 @@ mod tests {
 
     fn rounds(window_us: u64) -> Rounds {
         let venue = VenueId::new("bench").unwrap();
-        Rounds::new(FeedPlan { venue, epoch: 1, symbols: 20, ticks_per_s: 50 }, window_us)
+        Rounds::new(FeedPlan { venue, epoch: 1, symbols: 20, ticks_per_s: 50, slowdown: 1 }, window_us)
     }
 
     #[test]

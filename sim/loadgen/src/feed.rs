@@ -23,6 +23,8 @@ pub struct FeedPlan {
     pub symbols: u32,
     /// Ticks of each symbol in a second; 0 = only the first one of each.
     pub ticks_per_s: u32,
+    /// Everything takes so many times as long, for less than a tick a second; at least 1.
+    pub slowdown: u32,
 }
 
 impl FeedPlan {
@@ -31,7 +33,7 @@ impl FeedPlan {
         format!("S{number:02}")
     }
 
-    /// Ticks of all symbols in a second.
+    /// Ticks of all symbols in a second, without the slowdown.
     pub fn all_per_s(&self) -> u64 {
         u64::from(self.symbols) * u64::from(self.ticks_per_s)
     }
@@ -39,7 +41,7 @@ impl FeedPlan {
     /// When tick number `index` of all is due, microseconds from the start. The symbols take turns, evenly spread.
     pub fn due_us(&self, index: u64) -> u64 {
         let per_s = u128::from(self.all_per_s().max(1));
-        u64::try_from(u128::from(index) * 1_000_000 / per_s).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(index) * 1_000_000 * u128::from(self.slowdown) / per_s).unwrap_or(u64::MAX)
     }
 
     /// Which symbol tick number `index` of all is of, and its number there.
@@ -139,13 +141,15 @@ mod tests {
     use crate::{Scanned, scan};
 
     fn plan(symbols: u32, ticks_per_s: u32) -> FeedPlan {
-        FeedPlan { venue: VenueId::new("bench").unwrap(), epoch: 1, symbols, ticks_per_s }
+        FeedPlan { venue: VenueId::new("bench").unwrap(), epoch: 1, symbols, ticks_per_s, slowdown: 1 }
     }
 
     #[test]
     fn symbols_take_turns_evenly_and_number_their_ticks() {
         let plan = plan(20, 50);
         assert_eq!((plan.due_us(0), plan.due_us(1), plan.due_us(1000)), (0, 1000, 1_000_000));
+        let slow = FeedPlan { slowdown: 5, ..plan.clone() };
+        assert_eq!(slow.due_us(1), 5_000);
         assert_eq!((plan.turn(0), plan.turn(19), plan.turn(20)), ((0, 1), (19, 1), (0, 2)));
         assert_eq!(plan.due_us(1_000_000_000_000), 1_000_000_000_000_000, "no drift in a long run");
     }

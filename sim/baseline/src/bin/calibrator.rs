@@ -58,7 +58,13 @@ fn main() -> ExitCode {
 fn calibrate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
     let venue = VenueId::new("bench").ok_or("venue")?;
-    let plan = FeedPlan { venue, epoch: 1, symbols: arguments.symbols, ticks_per_s: arguments.ticks_per_s };
+    let plan = FeedPlan {
+        venue,
+        epoch: 1,
+        symbols: arguments.symbols,
+        ticks_per_s: arguments.ticks_per_s,
+        slowdown: 1,
+    };
     let symbols: Vec<Symbol> = plan.catalogue().instruments.into_iter().map(|one| one.symbol).collect();
 
     let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -42,6 +42,9 @@ struct Arguments {
     /// Ticks of each symbol in a second; 0 = only what a lease asks to be repeated
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     ticks_per_s: u32,
+    /// Everything takes so many times as long, for less than a tick a second
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    slowdown: u32,
     /// Publish each tick as JSON too, on `json.VENUE.SYMBOL`
     #[arg(long)]
     json: bool,
@@ -74,7 +77,13 @@ fn main() -> ExitCode {
 async fn feed(arguments: Arguments) -> Result<(), Problem> {
     let venue = VenueId::new(&arguments.venue).ok_or("not the name of a venue")?;
     let epoch = 1;
-    let plan = FeedPlan { venue, epoch, symbols: arguments.symbols, ticks_per_s: arguments.ticks_per_s };
+    let plan = FeedPlan {
+        venue,
+        epoch,
+        symbols: arguments.symbols,
+        ticks_per_s: arguments.ticks_per_s,
+        slowdown: arguments.slowdown,
+    };
     let settings = BusSettings { url: arguments.nats_url.clone(), ..BusSettings::default() };
     let (up, mut connected) = tokio::sync::mpsc::channel(1);
     let bus = tickcast_bus::connect(&settings, "loadgen-feed", 4096, move |event| {
@@ -166,7 +175,7 @@ impl Feed {
         if per_s == 0 {
             return Ok(rounds);
         }
-        let interval = (Duration::from_secs(1) / u32::try_from(per_s)?).max(ROUND_MIN);
+        let interval = (Duration::from_secs(1) * self.plan.slowdown / u32::try_from(per_s)?).max(ROUND_MIN);
         let listener = Arc::downgrade(&rounds);
         let start = std::time::Instant::now();
         std::thread::Builder::new().name("rounds".into()).spawn(move || {
