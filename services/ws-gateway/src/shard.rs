@@ -4,6 +4,7 @@
 //! cursor in it. A client costs nothing while nothing is there for it; what there is goes out in one write.
 
 mod client;
+mod everybody;
 mod gather;
 mod socket;
 
@@ -17,17 +18,16 @@ use bytes::Bytes;
 use slab::Slab;
 use tracing::{debug, debug_span};
 
-use crate::bulletin::{BulletinSeat, Note};
+use crate::bulletin::BulletinSeat;
 use crate::gateway::Gateway;
 use crate::hub::{ChannelKey, Seat};
 use crate::limits::Place;
 use crate::mailbox::Mailbox;
 use crate::metrics::seconds_between;
-use crate::protocol;
-use crate::session::{Action, World as _};
+use crate::session::Action;
 use crate::venues::unix_us;
 use crate::wheel::Wheel;
-use crate::wire::{Broken, Received, close_frame, ping_frame, pong_frame, text_frame};
+use crate::wire::{Broken, Received, close_frame, pong_frame, text_frame};
 
 pub use client::End;
 use client::{Client, Closing, Sub};
@@ -557,117 +557,6 @@ impl<S: Socket> Shard<S> {
             metrics.duration.observe(stayed.as_secs_f64());
         }
         metrics.closed(end.code());
-    }
-
-    /// Something that concerns every client may have changed.
-    fn look_around(&mut self, now: Instant) {
-        let known = self.notes_gone + self.notes.len() as u64;
-        while let Some(note) = self.news.fetch() {
-            match note {
-                Note::Message(message) => self.post(text_frame(&message)),
-                Note::Missed => {
-                    let venues = self.gateway.venues.clone();
-                    venues.numbers().for_each(|venue| self.post(text_frame(&venues.status(venue))));
-                }
-            }
-        }
-        let has_news = self.notes_gone + self.notes.len() as u64 > known;
-        let is_stopping = self.gateway.stop.is_cancelled()
-            && !std::mem::replace(&mut self.draining, self.gateway.stop.is_cancelled());
-        let everybody: Vec<u32> = self.clients.iter().map(|(index, _)| number(index)).collect();
-        for index in everybody {
-            let Some(client) = self.clients.get_mut(index as usize) else { continue };
-            let mut actions = Vec::new();
-            if client.session.is_waiting() {
-                client.session.resolve(&*self.gateway.venues, &mut actions);
-            }
-            let has_more = has_news || is_stopping || !actions.is_empty();
-            self.act(index, &mut actions);
-            if is_stopping {
-                self.send_elsewhere(index, now);
-            }
-            if has_more && self.clients.contains(index as usize) {
-                self.hurry(index);
-            }
-        }
-    }
-
-    fn post(&mut self, frame: Bytes) {
-        if self.notes.len() == NOTES_MAX {
-            self.notes.pop_front();
-            self.notes_gone += 1;
-        }
-        self.notes.push_back(frame);
-    }
-
-    /// Three quarters of the time to spread the moves, the last quarter for each to make its own.
-    fn send_elsewhere(&mut self, index: u32, now: Instant) {
-        let drain = self.gateway.drain;
-        let reconnect_in = drain.mul_f64(0.75 * fastrand::f64());
-        let Some(client) = self.clients.get_mut(index as usize) else { return };
-        client.close_at = Some(now + reconnect_in + drain / 4);
-        let in_ms = u64::try_from(reconnect_in.as_millis()).unwrap_or(u64::MAX);
-        self.reply(index, text_frame(&protocol::goaway(in_ms)));
-    }
-
-    /// Looks at every client's clock.
-    fn sweep(&mut self, now: Instant) {
-        let ping = self.gateway.ping;
-        let mut ends = Vec::new();
-        let mut heartbeat = None;
-        for (index, client) in &mut self.clients {
-            let index = number(index);
-            let is_blocked = client.blocked_since.is_some();
-            if let Some(closing) = &client.closing {
-                if now >= closing.until {
-                    ends.push((index, None));
-                }
-                continue;
-            }
-            if client.close_at.is_some_and(|at| now >= at) {
-                ends.push((index, Some(End::Close(code::GOING_AWAY, "the gateway is stopping"))));
-                continue;
-            }
-            if client.blocked_since.is_some_and(|since| now >= since + STUCK_AFTER) {
-                ends.push((index, Some(End::Stuck)));
-                continue;
-            }
-            let mut says = false;
-            if now >= client.ping_at {
-                if now >= client.heard_at + 2 * ping {
-                    ends.push((index, Some(End::Close(code::SILENT, "no sign of life"))));
-                    continue;
-                }
-                client.ping_at = now + ping;
-                if client.replies.len() < REPLIES_MAX {
-                    client.replies.push_back(ping_frame());
-                    says = true;
-                }
-            }
-            if now >= client.said_at + HEARTBEAT_AFTER && !is_blocked {
-                client.said_at = now;
-                let venues = &self.gateway.venues;
-                let frame =
-                    heartbeat.get_or_insert_with(|| text_frame(&protocol::heartbeat(venues.now_ms())));
-                client.replies.push_back(frame.clone());
-                says = true;
-            }
-            let pace = &mut self.pace[index as usize];
-            if says && !pace.waits {
-                pace.waits = true;
-                self.ready.push(index);
-            }
-        }
-        for (index, end) in ends {
-            match end {
-                Some(End::Stuck) => {
-                    self.gateway.metrics.dropped("client_socket");
-                    self.end(index, End::Stuck, now);
-                }
-                Some(end) => self.end(index, end, now),
-                None => self.lost(index, now),
-            }
-        }
     }
 }
 
