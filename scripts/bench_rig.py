@@ -258,7 +258,7 @@ class Rig:
             raise Trouble(f"no report: {process.text()[-300:]}")
         report = json.loads(process.report.read_text())
         began, foreign = process.began
-        report["foreign_cores"] = (self.foreign_cpu_s() - foreign) / (time.monotonic() - began)
+        report["foreign_cores"] = max(0, self.foreign_cpu_s() - foreign) / (time.monotonic() - began)
         return report
 
     def load(self, server, **options):

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use clap::Parser;
 use futures_util::{SinkExt as _, StreamExt as _};
 use loadgen::feed::tick_json;
@@ -80,6 +81,10 @@ async fn serve(arguments: &Arguments) -> Result<(), Problem> {
                 });
             }
         }
+    });
+    // As the gateway and the calibrator do; otherwise the kernel holds small writes back and joins them.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
     });
     Ok(axum::serve(listener, router).await?)
 }
