@@ -38,6 +38,8 @@ pub(crate) struct Client {
     pub(crate) allowance: usize,
     /// Whether this connection replaces one that ended.
     pub(crate) is_again: bool,
+    /// Whether it was counted among the open ones.
+    pub(crate) is_counted: bool,
     /// Whether every tick is looked at, or only counted.
     is_audited: bool,
     phase: Phase,
@@ -89,6 +91,7 @@ impl Client {
             pace,
             allowance: 0,
             is_again,
+            is_counted: false,
             is_audited,
             phase: Phase::Connecting,
             reader: FrameReader::default(),

@@ -214,7 +214,8 @@ impl Worker {
     }
 
     fn opened(&mut self, index: usize) {
-        let Some(client) = &self.clients[index] else { return };
+        let Some(client) = &mut self.clients[index] else { return };
+        client.is_counted = true;
         let took_us = u64::try_from(client.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         if client.is_again {
             self.tally.reconnect_us.saturating_record(took_us);
@@ -232,6 +233,10 @@ impl Worker {
 
     /// A connection could not be made or has ended.
     fn lost(&mut self, index: usize, error: &LoadError) {
+        // It may have opened and ended in one read.
+        if self.clients[index].as_ref().is_some_and(|client| client.is_open() && !client.is_counted) {
+            self.opened(index);
+        }
         let Some(client) = self.clients[index].take() else { return };
         if !client.is_open() {
             self.opening -= 1;
