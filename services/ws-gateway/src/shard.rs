@@ -98,7 +98,8 @@ pub struct Shard<S> {
     mailbox: Arc<Mailbox>,
     news: BulletinSeat,
     started: Instant,
-    flush: Duration,
+    clock: (Instant, u64),
+    flush_ms: u64,
     clients: Slab<Client<S>>,
     /// What is looked at for each tick and client, apart from the rest so that it stays in the cache.
     pace: Vec<Pace>,
@@ -158,15 +159,16 @@ struct Scratch {
 impl<S: Socket> Shard<S> {
     /// A shard without clients, told by `mailbox` what is there for it.
     pub fn new(gateway: Arc<Gateway>, mailbox: Arc<Mailbox>, now: Instant) -> Self {
-        let flush = gateway.flush;
+        let flush_ms = u64::try_from(gateway.flush.as_millis()).unwrap_or(u64::MAX);
         let sweep_every = (gateway.ping.min(gateway.drain) / 16).clamp(SWEEP_EVERY.0, SWEEP_EVERY.1);
         Self {
             news: gateway.bulletin.join(mailbox.clone()),
-            wheel: Wheel::new(u64::try_from(flush.as_millis()).unwrap_or(u64::MAX)),
+            wheel: Wheel::new(flush_ms),
             gateway,
             mailbox,
             started: now,
-            flush,
+            clock: (now, 0),
+            flush_ms,
             clients: Slab::new(),
             pace: Vec::new(),
             channels: Slab::new(),
@@ -310,8 +312,13 @@ impl<S: Socket> Shard<S> {
         self.publish_counts();
     }
 
-    fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    /// The shard's clock in milliseconds; asked for once for each client of a pass, so the last answer is kept.
+    fn millis(&mut self, now: Instant) -> u64 {
+        if self.clock.0 != now {
+            let passed = now.saturating_duration_since(self.started).as_millis();
+            self.clock = (now, u64::try_from(passed).unwrap_or(u64::MAX));
+        }
+        self.clock.1
     }
 
     /// The client has something that should not wait for its pace.
@@ -368,7 +375,7 @@ impl<S: Socket> Shard<S> {
             if gathered.has_text {
                 client.said_at = now;
             }
-            pace.open_from_ms = now_ms + u64::try_from(self.flush.as_millis()).unwrap_or(u64::MAX);
+            pace.open_from_ms = now_ms + self.flush_ms;
             if let Some(oldest_us) = gathered.oldest_us {
                 self.counts.since_measured += 1;
                 if self.counts.since_measured >= MEASURED_WRITES {

@@ -130,7 +130,9 @@ impl<S: Socket> Client<S> {
                 Err(error) => break Err(error),
             }
         };
-        self.unsent = Bytes::copy_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.unsent = Bytes::copy_from_slice(bytes);
+        }
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.blocked_since = Some(now);
@@ -145,6 +147,9 @@ impl<S: Socket> Client<S> {
     /// # Errors
     /// The socket is broken.
     pub(super) fn write_kept(&mut self, now: Instant, written: &mut u64) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return self.write(&[], now, written);
+        }
         let kept = std::mem::take(&mut self.unsent);
         self.write(&kept, now, written)
     }

@@ -43,7 +43,7 @@ pub(super) fn gather<S>(
         gathered.has_text |= reply.first() == Some(&0x81);
         batch.extend_from_slice(&reply);
     }
-    if client.replies.is_empty() {
+    if client.replies.is_empty() && client.replies.capacity() > 0 {
         client.replies = VecDeque::new();
     }
     while batch.len() < WRITE_BYTES
