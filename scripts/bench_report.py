@@ -126,7 +126,10 @@ def document(rows, facts, commands, seconds, picture):
         "# Performance\n",
         "Written by `./bench` (do not edit). Everything was measured in one run on one machine, server pinned to one core, "
         "load, feed and bus on the other; baselines ran alternating with the gateway. Figures are medians, with the "
-        "smallest and the largest run in brackets. **Ceiling** is the calibrator: bare non-blocking sends of the same "
+        "smallest and the largest run in brackets: of five runs (each, latency, same20, random20, four-million), of three "
+        "(overload, growth, stalled, tls, path), and of a single one where there are no brackets (instructions, memory, mass, "
+        "sweep). A run during which other programs used more than 0.2 cores was repeated once, ten times in all at most; the "
+        "one with less of that was kept. Where `others' cores` is still high, do not trust the row. **Ceiling** is the calibrator: bare non-blocking sends of the same "
         "bytes to the same number of sockets in the same run, which is what the kernel takes.\n",
         table(["", ""], facts),
         f"\nThe run took {seconds / 60:.0f} minutes.\n",

@@ -317,7 +317,9 @@ def machine():
     out = lambda *command: subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     return [
         ["date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())],
-        ["commit", out("git", "rev-parse", "--short", "HEAD")],
+        ["commit", out("git", "rev-parse", "--short", "HEAD")
+         + (" with changes that are not committed" if out("git", "status", "--porcelain", "-uno") else "")],
+        ["ws-gateway built", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime((BIN / "ws-gateway").stat().st_mtime))],
         ["CPU", f"{cpu[1] if cpu else 'unknown'}, {len(CORES)} cores used"],
         ["memory", f"{memory / 2**20:.0f} GiB"],
         ["kernel", " ".join(os.uname()[i] for i in (0, 2))],
