@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::{Client, Event};
@@ -44,6 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut renew = tokio::time::interval(TTL / 3);
     let mut last = HashMap::new();
+    // One future for the whole loop: a new one in each round would not know of a signal that came between two rounds.
+    let mut stop = pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
             Some(message) = events.next() => {
@@ -53,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ = renew.tick() => {}
             _ = asked.next() => {} // an ingest has started and knows of no lease
             _ = reconnects.recv() => lease.repeat_last = true, // events were missed
-            _ = tokio::signal::ctrl_c() => break,
+            _ = &mut stop => break,
         }
         say(&bus, &venue, &lease).await?;
         lease.repeat_last = false;

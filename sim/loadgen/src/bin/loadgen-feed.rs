@@ -143,6 +143,7 @@ impl Feed {
         let mut asked = self.bus.subscribe(catalogue_subject(&self.plan.venue)).await?;
         let mut leases = self.bus.subscribe(lease_subject(&self.plan.venue)).await?;
         let mut terminated = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         let end = tokio::time::sleep_until(Instant::now() + time);
         tokio::pin!(end);
@@ -153,7 +154,7 @@ impl Feed {
                 biased;
                 () = &mut end => break,
                 _ = terminated.recv() => break,
-                _ = tokio::signal::ctrl_c() => break,
+                _ = interrupted.recv() => break,
                 _ = beat.tick() => self.beat().await?,
                 Some(message) = asked.next() => if let Some(reply) = message.reply {
                     let catalogue = encode_catalogue(&self.plan.venue, self.plan.epoch, &self.plan.catalogue());
