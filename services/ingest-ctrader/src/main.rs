@@ -22,6 +22,6 @@ async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error:
     let dialler = TlsDialler::new(&config.host, config.port, config.ca_file.as_deref())?;
     let session = config.session;
     let new_session = move || CtraderSession::new(session.clone());
-    tickcast_ingest::run(venue, config.ingest, dialler, new_session, context).await?;
+    tickcast_ingest::run(venue, config.ingest, dialler, new_session, None, context).await?;
     Ok(())
 }

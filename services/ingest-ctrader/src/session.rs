@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost::Message;
 use secrecy::{ExposeSecret, SecretString};
 use tickcast_model::{AuthState, Cause, CauseKind, Price, StateChange, Symbol, SymbolState, Tick};
-use tickcast_session::{Note, Now, Session, SessionOutput};
+use tickcast_session::{Ending, Note, Now, Session, SessionOutput, Standing};
 
 use crate::frame::FrameReader;
 use crate::instruments::Instruments;
@@ -154,7 +154,7 @@ impl CtraderSession {
                     client_secret: self.settings.client_secret.expose_secret().to_owned(),
                     ..Default::default()
                 };
-                self.outputs.push_back(SessionOutput::Auth(AuthState::Pending));
+                self.outputs.push_back(SessionOutput::Auth(AuthState::Pending, None));
                 self.ask(now, &About::ApplicationAuth, &request);
             }
             Stage::AccountAuth => {
@@ -166,7 +166,7 @@ impl CtraderSession {
                 self.ask(now, &About::AccountAuth, &request);
             }
             Stage::SymbolsList => {
-                self.outputs.push_back(SessionOutput::Auth(AuthState::Ok));
+                self.outputs.push_back(SessionOutput::Auth(AuthState::Ok, None));
                 let request =
                     wire::ProtoOaSymbolsListReq { ctid_trader_account_id: account_id, ..Default::default() };
                 self.ask(now, &About::Symbols, &request);
@@ -183,7 +183,7 @@ impl CtraderSession {
         self.outputs.push_back(SessionOutput::Catalogue(self.instruments.catalogue()));
     }
 
-    fn message(&mut self, now: Now, answers: Option<&str>, message: Incoming) -> Result<(), Cause> {
+    fn message(&mut self, now: Now, answers: Option<&str>, message: Incoming) -> Result<(), Ending> {
         match message {
             Incoming::Spot(event) => self.spot(now, &event),
             Incoming::Heartbeat => {}
@@ -200,11 +200,11 @@ impl CtraderSession {
             }
             Incoming::ClientDisconnect(reason) => {
                 let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
-                return Err(Cause::new(CauseKind::SessionLost, reason));
+                return Err(Cause::new(CauseKind::SessionLost, reason).into());
             }
             Incoming::AccountsGone(accounts, what) => {
                 if accounts.is_empty() || accounts.contains(&self.settings.account_id) {
-                    return Err(Cause::new(CauseKind::SessionLost, what));
+                    return Err(Cause::new(CauseKind::SessionLost, what).into());
                 }
             }
             Incoming::Error(refusal) => return self.refused(now, answers, &refusal),
@@ -252,18 +252,18 @@ impl CtraderSession {
             (About::Unsubscribe(ids), Incoming::Unsubscribed) => self.released(now, &ids),
             (about, _) => {
                 self.odd("answer_of_another_type");
-                self.ask_again(now, about, false);
+                self.repeat(now, about, false);
             }
         }
     }
 
-    fn refused(&mut self, now: Now, answers: Option<&str>, refusal: &Refusal) -> Result<(), Cause> {
+    fn refused(&mut self, now: Now, answers: Option<&str>, refusal: &Refusal) -> Result<(), Ending> {
         let meaning = refusal.meaning();
         let Some(about) = self.requests.answered(answers) else {
             self.odd("error_to_nothing");
             // Said to nobody in particular, a lost or refused login is still true of this connection.
             return match meaning {
-                Meaning::LoggedOut | Meaning::Refused => Err(refusal.cause()),
+                Meaning::LoggedOut | Meaning::Refused => Err(refusal.cause().into()),
                 _ => Ok(()),
             };
         };
@@ -271,10 +271,10 @@ impl CtraderSession {
             (About::ApplicationAuth, Meaning::Already) => self.log_in(now, Stage::AccountAuth),
             (About::AccountAuth, Meaning::Already) => self.log_in(now, Stage::SymbolsList),
             (About::ApplicationAuth | About::AccountAuth | About::Symbols, _)
-            | (_, Meaning::LoggedOut | Meaning::VenueAway) => return Err(refusal.cause()),
+            | (_, Meaning::LoggedOut | Meaning::VenueAway) => return Err(refusal.cause().into()),
             (about, Meaning::SlowDown) => {
                 self.requests.pause(now.elapsed, &about, refusal.retry_after_s);
-                self.ask_again(now, about, false);
+                self.repeat(now, about, false);
             }
             (About::Unsubscribe(ids), _) => self.released(now, &ids),
             (About::Subscribe(ids), Meaning::Already) if ids.len() == 1 => {
@@ -286,13 +286,13 @@ impl CtraderSession {
                 self.reconcile(now);
             }
             // Whether the others of a refused batch took effect is not known (facts 3.5): ask one by one.
-            (about, _) => self.ask_again(now, about, true),
+            (about, _) => self.repeat(now, about, true),
         }
         Ok(())
     }
 
     /// Puts what a request was about back to where it can be asked for again.
-    fn ask_again(&mut self, now: Now, about: About, alone: bool) {
+    fn repeat(&mut self, now: Now, about: About, alone: bool) {
         let (ids, asked, needed) = match about {
             About::Details(ids) => (ids, Step::AskedDetails, Step::NeedsDetails),
             About::Subscribe(ids) => (ids, Step::AskedSubscription, Step::NeedsSubscription),
@@ -497,7 +497,7 @@ impl Session for CtraderSession {
         self.log_in(now, Stage::ApplicationAuth);
     }
 
-    fn receive(&mut self, now: Now, bytes: &[u8]) -> Result<(), Cause> {
+    fn receive(&mut self, now: Now, bytes: &[u8]) -> Result<(), Ending> {
         // Frames are read from where they lie, beside the rest of the session.
         let mut reader = std::mem::take(&mut self.reader);
         reader.push(bytes);
@@ -515,23 +515,51 @@ impl Session for CtraderSession {
         self.reconcile(now);
     }
 
-    fn refresh(&mut self, now: Now) {
+    fn ask_again(&mut self, now: Now, silent: &BTreeSet<Symbol>) {
         // Subscribing twice is refused (facts 3.5), so what is held is let go first.
-        for entry in self.entries.values_mut().filter(|entry| entry.step == Step::Held) {
-            entry.step = Step::NeedsRelease;
+        for entry in self.entries.values_mut() {
+            if entry.step == Step::Held && silent.contains(&entry.symbol) {
+                entry.step = Step::NeedsRelease;
+            }
         }
         self.reconcile(now);
     }
 
-    fn timeout(&mut self, now: Now) -> Result<(), Cause> {
+    fn kept(&mut self, _: Now, _: Result<(), String>) {
+        // Nothing of this session is stored, so nothing waits for it.
+    }
+
+    fn standing(&self, _: Now, symbol: &Symbol) -> Standing {
+        let entry = self.entries.values().find(|entry| entry.symbol == *symbol);
+        let (detail, next) = match (self.stage, entry.map(|entry| (entry.step, entry.quote.begun))) {
+            (Stage::ApplicationAuth | Stage::AccountAuth, _) => ("not logged in yet", "the login's answer"),
+            (Stage::SymbolsList, _) => ("the symbol list is asked for", "its answer"),
+            (Stage::Ready, None) => ("not wanted, or not in the venue's list", ""),
+            (Stage::Ready, Some((step, begun))) => match step {
+                Step::NeedsDetails => ("its details are to be asked for", "a free request slot"),
+                Step::AskedDetails => ("its details are asked for", "their answer"),
+                Step::NeedsSubscription => ("to be subscribed", "a free request slot"),
+                Step::AskedSubscription => ("its subscription is asked for", "the answer"),
+                Step::Held if begun => ("subscribed, and prices came", ""),
+                Step::Held => ("subscribed, and no price came yet", "the first price"),
+                Step::NeedsRelease => ("to be let go", "a free request slot"),
+                Step::AskedRelease => ("being let go", "the answer"),
+                Step::Refused => ("refused by the venue", ""),
+            },
+        };
+        let ok = entry.is_some_and(|entry| entry.step == Step::Held && entry.quote.begun);
+        Standing { ok, since: None, detail: detail.to_owned(), next: next.to_owned() }
+    }
+
+    fn timeout(&mut self, now: Now) -> Result<(), Ending> {
         while let Some(about) = self.requests.expired(now.elapsed) {
             match about {
                 About::ApplicationAuth | About::AccountAuth | About::Symbols => {
-                    return Err(Cause::new(CauseKind::RequestTimeout, about.name()));
+                    return Err(Cause::new(CauseKind::RequestTimeout, about.name()).into());
                 }
                 about => {
                     self.odd("request_timeout");
-                    self.ask_again(now, about, true);
+                    self.repeat(now, about, true);
                 }
             }
         }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::keep::Keeper;
 use crate::link::{Link, LinkEvent};
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
@@ -39,13 +40,15 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// Owns the venue's socket and does what its supervisor says, until the stop; then closes and returns.
 ///
-/// One loop, in this order: stop, time, orders, socket. It waits for the socket and the clock and for nothing else.
+/// One loop, in this order: stop, time, orders, what was stored, socket. While it runs it waits for none of the bus, the
+/// disk and whoever asks.
 pub(crate) async fn drive<S: Session, D: Dial>(
     mut supervisor: Supervisor<S>,
     dialler: D,
     clock: Clock,
     mut orders: mpsc::Receiver<Order>,
     outlets: Outlets,
+    mut keeper: Keeper,
     stop: CancellationToken,
 ) {
     let mut link = Link::Down;
@@ -57,7 +60,7 @@ pub(crate) async fn drive<S: Session, D: Dial>(
     let mut due = pin!(tokio::time::sleep(Duration::ZERO));
     loop {
         while let Some(action) = supervisor.poll() {
-            act(action, &mut link, &dialler, &outlets, &mut events).await;
+            act(action, &mut link, &mut keeper, &dialler, &outlets, &mut events).await;
         }
         outlets.outbox.append(&mut events);
         let deadline = supervisor.deadline().map(|elapsed| clock.instant(elapsed));
@@ -80,6 +83,12 @@ pub(crate) async fn drive<S: Session, D: Dial>(
                 Order::Bus(up) => supervisor.bus(clock.now(), up),
                 Order::Reconnect => supervisor.reconnect(clock.now()),
             },
+            (number, result) = keeper.next() => {
+                if let Err(reason) = &result {
+                    error!(reason, "could not store new tokens");
+                }
+                supervisor.kept(clock.now(), number, result);
+            }
             event = link.next(&mut received) => match event {
                 LinkEvent::Dialled(Ok(())) => supervisor.dialled(clock.now()),
                 LinkEvent::Dialled(Err(cause)) => {
@@ -98,12 +107,14 @@ pub(crate) async fn drive<S: Session, D: Dial>(
             },
         }
     }
+    keeper.finish().await;
 }
 
 /// Does one thing; an event only joins those that go to the outbox together.
 async fn act(
     action: Action,
     link: &mut Link,
+    keeper: &mut Keeper,
     dialler: &impl Dial,
     outlets: &Outlets,
     events: &mut Vec<ChannelEvent>,
@@ -145,6 +156,7 @@ async fn act(
             info!(instruments = catalogue.instruments.len(), version = catalogue.version, "catalogue known");
             outlets.catalogue.send_replace(catalogue);
         }
+        Action::Keep(number, secret) => keeper.keep(number, secret),
         Action::Note(Note::Request(request)) => outlets.metrics.request(request),
         Action::Note(Note::Paced(request)) => outlets.metrics.paced(request),
         Action::Note(Note::Odd(kind)) => outlets.metrics.odd(kind),

@@ -11,6 +11,7 @@ mod clock;
 mod dial;
 mod drive;
 mod intake;
+mod keep;
 mod link;
 mod metrics;
 mod outbox;
@@ -20,6 +21,7 @@ mod settings;
 
 pub use clock::Clock;
 pub use dial::{Dial, TlsDialler, Transport};
+pub use keep::read_kept;
 pub use run::run;
 pub use settings::IngestSettings;
 

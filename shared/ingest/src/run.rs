@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::drive::{Outlets, drive};
 use crate::intake::Intake;
+use crate::keep::Keeper;
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
 use crate::publish::{publish_events, publish_health};
@@ -28,6 +30,9 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs the ingest of one venue until the stop: everything but the venue's protocol, which `new_session` brings.
 ///
+/// `keep_file` is where the session's secrets are stored ([`read_kept`](crate::read_kept) reads them back); without it
+/// storing one is refused.
+///
 /// # Errors
 /// [`IngestError`] where it cannot start. Neither a venue nor a bus that is away stops it.
 pub async fn run<S: Session + Send + 'static>(
@@ -35,6 +40,7 @@ pub async fn run<S: Session + Send + 'static>(
     settings: IngestSettings,
     dialler: impl Dial,
     new_session: impl FnMut() -> S + Send + 'static,
+    keep_file: Option<PathBuf>,
     context: Context,
 ) -> Result<(), IngestError> {
     let clock = Clock::start();
@@ -63,7 +69,8 @@ pub async fn run<S: Session + Send + 'static>(
     // The venue loop stops first, so that what it says last still leaves.
     let farewell = CancellationToken::new();
     let outlets = Outlets { outbox: Arc::clone(&outbox), health, catalogue, metrics: metrics.clone() };
-    let driving = drive(supervisor, dialler, clock, orders, outlets, context.stop.clone());
+    let driving =
+        drive(supervisor, dialler, clock, orders, outlets, Keeper::new(keep_file), context.stop.clone());
     let events =
         publish_events(bus.clone(), venue, outbox, connected.clone(), metrics.clone(), farewell.clone());
     let healths = publish_health(bus.clone(), said, connected.clone(), metrics.clone(), farewell.clone());

@@ -67,6 +67,14 @@ cause_kinds! {
     Tls = "tls", "TLS failed";
     /// The venue does not accept our credentials.
     AuthRefused = "auth_refused", "credentials refused";
+    /// The access token has run out or was replaced; a newer one, or a person, is needed.
+    TokenExpired = "token_expired", "the access token is not accepted any more";
+    /// New tokens could not be stored, and must not be used before they are.
+    KeepFailed = "keep_failed", "the new tokens could not be stored";
+    /// This host does not serve our account.
+    WrongHost = "wrong_host", "the account is not served by this host";
+    /// The venue wants fewer requests or connections.
+    RateLimited = "rate_limited", "the venue asks us to slow down";
     /// The venue ended our login.
     SessionLost = "session_lost", "the venue ended the login";
     /// The venue closed the connection in order.
@@ -77,14 +85,24 @@ cause_kinds! {
     Silence = "silence", "nothing heard from the venue";
     /// Data stopped while the link was alive.
     Stale = "stale", "no data while something is wanted";
+    /// Every market of what is wanted is closed.
+    MarketClosed = "market_closed", "the market is closed";
     /// The venue sent what cannot be understood.
     Protocol = "protocol", "the venue broke the protocol";
     /// A request was not answered in time.
     RequestTimeout = "request_timeout", "a request was not answered";
     /// The venue says it is under maintenance.
     Maintenance = "maintenance", "the venue is under maintenance";
+    /// The venue's front answers and what stands behind it does not.
+    VenueAway = "venue_away", "the venue's backend is not reachable";
+    /// The venue did not understand a request of ours.
+    BadRequest = "bad_request", "the venue did not understand us";
     /// The venue answered with an error that ends the attempt.
     VenueError = "venue_error", "the venue reported an error";
+    /// This process or machine stood still: a socket from before is not trusted.
+    Suspended = "suspended", "the machine or process was suspended";
+    /// Another instance holds the one connection to the venue.
+    NotLeading = "not_leading", "another instance holds the connection";
     /// A person or program asked for a reconnect.
     Requested = "requested", "reconnect requested";
     /// This process is stopping.

@@ -5,6 +5,7 @@
 mod cause;
 mod event;
 mod health;
+mod hop;
 mod instrument;
 mod lease;
 mod price;
@@ -14,6 +15,7 @@ mod venue;
 pub use cause::{Cause, CauseKind};
 pub use event::{Body, ChannelEvent, Position, StateChange, SymbolState, Tick};
 pub use health::{AuthState, DataState, LinkState, VenueHealth};
+pub use hop::Hop;
 pub use instrument::{Catalogue, Instrument};
 pub use lease::Lease;
 pub use price::Price;

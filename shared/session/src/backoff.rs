@@ -11,6 +11,9 @@ pub struct Backoff {
     attempt: u32,
 }
 
+/// The longest wait somebody else can ask for (cTrader facts 3.13: cap it and try again anyway).
+const ASKED_MAX: Duration = Duration::from_secs(3_600);
+
 impl Backoff {
     /// A backoff between the two bounds; `max` is raised to `min` where it is smaller.
     pub fn new(min: Duration, max: Duration) -> Self {
@@ -34,6 +37,13 @@ impl Backoff {
     pub fn fail_slowly(&mut self, slow: Duration, rng: &mut fastrand::Rng) -> Duration {
         self.attempt = self.attempt.saturating_add(1);
         slow.mul_f64(0.5 + rng.f64() / 2.0)
+    }
+
+    /// Counts a failure after which the other side said how long to wait: at least that, at most an hour, and up to a
+    /// tenth more so that not everybody comes back at once.
+    pub fn fail_until(&mut self, wait: Duration, rng: &mut fastrand::Rng) -> Duration {
+        self.attempt = self.attempt.saturating_add(1);
+        wait.min(ASKED_MAX).mul_f64(1.0 + rng.f64() / 10.0)
     }
 
     /// Forgets the failures.
@@ -76,6 +86,17 @@ mod tests {
         assert_eq!(backoff.attempt(), 10_000);
         backoff.forget();
         assert!(backoff.fail(&mut rng) <= MIN);
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_is_kept_and_bounded() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let mut backoff = Backoff::new(MIN, MAX);
+        for _ in 0..1000 {
+            let wait = backoff.fail_until(Duration::from_secs(100), &mut rng);
+            assert!(wait >= Duration::from_secs(100) && wait <= Duration::from_secs(110));
+            assert!(backoff.fail_until(Duration::MAX, &mut rng) <= ASKED_MAX.mul_f64(1.1));
+        }
     }
 
     #[test]

@@ -65,6 +65,16 @@ impl Ledger {
         self.channels.get(symbol)?.state.as_ref().map(|state| state.state)
     }
 
+    /// The state last said of a symbol, with its reason.
+    pub fn said(&self, symbol: &Symbol) -> Option<&StateChange> {
+        self.channels.get(symbol)?.state.as_ref()
+    }
+
+    /// When the newest tick of a symbol was received, Unix microseconds.
+    pub fn last_received_us(&self, symbol: &Symbol) -> Option<i64> {
+        self.channels.get(symbol)?.last.as_ref().map(|tick| tick.received_us)
+    }
+
     /// The newest tick, marked as a snapshot at its old position, and the newest state, for those who missed them.
     pub fn repeat(&self, symbol: &Symbol) -> impl Iterator<Item = ChannelEvent> + use<> {
         let channel = self.channels.get(symbol);

@@ -7,17 +7,25 @@
 mod backoff;
 mod bucket;
 mod demand;
+mod ending;
 mod freshness;
+mod hours;
 mod ledger;
 mod now;
+mod secret;
 mod session;
+mod standing;
 mod supervisor;
 
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;
 pub use demand::{DemandLimits, DemandTable};
+pub use ending::{Ending, Retry};
 pub use freshness::Freshness;
+pub use hours::{Holiday, HoursError, HoursState, MarketHours};
 pub use ledger::Ledger;
 pub use now::Now;
+pub use secret::Secret;
 pub use session::{Note, Session, SessionOutput};
+pub use standing::Standing;
 pub use supervisor::{Action, Supervisor, SupervisorSettings};

@@ -16,4 +16,12 @@ impl Now {
     pub fn unix_ms(self) -> i64 {
         self.unix_us.div_euclid(1000)
     }
+
+    /// What the wall clock as it goes now would have said at another monotonic time, Unix milliseconds.
+    pub fn unix_ms_of(self, elapsed: Duration) -> i64 {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.unix_ms()
+            .saturating_sub(millis(self.elapsed.saturating_sub(elapsed)))
+            .saturating_add(millis(elapsed.saturating_sub(self.elapsed)))
+    }
 }

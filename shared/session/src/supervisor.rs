@@ -8,7 +8,10 @@ use tickcast_model::{
     SymbolState, Tick, VenueHealth, VenueId,
 };
 
-use crate::{Backoff, DemandLimits, DemandTable, Freshness, Ledger, Note, Now, Session, SessionOutput};
+use crate::{
+    Backoff, DemandLimits, DemandTable, Ending, Freshness, Ledger, Note, Now, Retry, Secret, Session,
+    SessionOutput,
+};
 
 /// How a venue is supervised. All times are as in the settings of the contract, section 1.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub enum Action {
     Catalogue(Arc<Catalogue>),
     /// Something to count.
     Note(Note),
+    /// Store this durably and answer with [`Supervisor::kept`] and this number. A later one overtakes those not yet begun.
+    Keep(u64, Secret),
     /// A connection was ready so long after the last one was lost, or after the start.
     Recovered(Duration),
 }
@@ -83,6 +88,8 @@ pub struct Supervisor<S> {
     catalogue: Option<Arc<Catalogue>>,
     /// Since when the venue was not ready.
     unready_since: Duration,
+    /// Number of the last thing given to the shell to keep.
+    kept: u64,
     told: Option<Told>,
     actions: VecDeque<Action>,
 }
@@ -100,12 +107,23 @@ struct Up<S> {
     progress: Progress,
     /// True once everything was asked for again in the present stale spell.
     refreshed: bool,
+    /// What this session waits to have stored.
+    keeping: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
 enum Progress {
-    LoggingIn { until: Duration },
-    Ready { since: Duration, stable: bool },
+    LoggingIn {
+        until: Duration,
+    },
+    /// Was ready, and the venue took the login away on a living link; the session logs in again at its own pace.
+    LoggedOut {
+        until: Duration,
+    },
+    Ready {
+        since: Duration,
+        stable: bool,
+    },
 }
 
 struct Axes {
@@ -128,6 +146,9 @@ struct Told {
     waiting_until: Option<Duration>,
     catalogue_version: u64,
 }
+
+/// A login taken away on a living link that does not come back within this is looked for on a new connection.
+const RELOGIN_WITHIN: Duration = Duration::from_secs(300);
 
 impl<S: Session> Supervisor<S> {
     /// A supervisor that dials at its first [`Supervisor::timeout`], with a new session for each connection.
@@ -157,6 +178,7 @@ impl<S: Session> Supervisor<S> {
             link_cause: None,
             catalogue: None,
             unready_since: now.elapsed,
+            kept: 0,
             told: None,
             actions: VecDeque::new(),
             settings,
@@ -177,7 +199,7 @@ impl<S: Session> Supervisor<S> {
             Phase::Up(up) => {
                 let silence = up.last_heard + self.settings.silence_timeout;
                 let progress = match up.progress {
-                    Progress::LoggingIn { until } => Some(until),
+                    Progress::LoggingIn { until } | Progress::LoggedOut { until } => Some(until),
                     Progress::Ready { since, stable: false } => Some(since + self.settings.stable_after),
                     Progress::Ready { stable: true, .. } => None,
                 };
@@ -208,10 +230,16 @@ impl<S: Session> Supervisor<S> {
             }
             Phase::Up(up) if up.last_heard + self.settings.silence_timeout <= at => {
                 let silence = self.settings.silence_timeout.as_millis();
-                self.close(now, Cause::new(CauseKind::Silence, format!("for {silence} ms")));
+                self.close(now, Cause::new(CauseKind::Silence, format!("for {silence} ms")).into());
             }
             Phase::Up(up) => match up.progress {
                 Progress::LoggingIn { until } if until <= at => self.give_up_connecting(now, "no login"),
+                Progress::LoggedOut { until } if until <= at => {
+                    let within = RELOGIN_WITHIN.as_secs();
+                    let cause =
+                        Cause::new(CauseKind::SessionLost, format!("and not given back within {within} s"));
+                    self.close(now, cause.into());
+                }
                 progress => {
                     if let Progress::Ready { since, stable: false } = progress
                         && since + self.settings.stable_after <= at
@@ -242,6 +270,7 @@ impl<S: Session> Supervisor<S> {
             last_heard: now.elapsed,
             progress: Progress::LoggingIn { until: give_up_at },
             refreshed: false,
+            keeping: None,
         });
         self.set_link(now, LinkState::Up);
         self.after_session(now, Ok(()));
@@ -251,7 +280,7 @@ impl<S: Session> Supervisor<S> {
     /// The connection asked for could not be opened.
     pub fn dial_failed(&mut self, now: Now, cause: Cause) {
         if matches!(self.phase, Phase::Dialling { .. }) {
-            self.lost(now, cause);
+            self.lost(now, cause.into());
             self.settle(now);
         }
     }
@@ -268,7 +297,19 @@ impl<S: Session> Supervisor<S> {
     /// The connection ended without our doing.
     pub fn closed(&mut self, now: Now, cause: Cause) {
         if matches!(self.phase, Phase::Up(_)) {
-            self.lost(now, cause);
+            self.lost(now, cause.into());
+            self.settle(now);
+        }
+    }
+
+    /// What [`Action::Keep`] of this number asked for is stored durably, or could not be.
+    pub fn kept(&mut self, now: Now, number: u64, result: Result<(), String>) {
+        if let Phase::Up(up) = &mut self.phase
+            && up.keeping == Some(number)
+        {
+            up.keeping = None;
+            up.session.kept(now, result);
+            self.after_session(now, Ok(()));
             self.settle(now);
         }
     }
@@ -296,7 +337,7 @@ impl<S: Session> Supervisor<S> {
         match self.phase {
             Phase::Stopped => return,
             Phase::Waiting { .. } => {}
-            Phase::Dialling { .. } | Phase::Up(_) => self.close(now, cause),
+            Phase::Dialling { .. } | Phase::Up(_) => self.close(now, cause.into()),
         }
         self.phase = Phase::Waiting { until: now.elapsed };
         self.settle(now);
@@ -369,21 +410,27 @@ impl<S: Session> Supervisor<S> {
     }
 
     /// Hands the session's outputs on and ends it where it said so.
-    fn after_session(&mut self, now: Now, result: Result<(), Cause>) {
+    fn after_session(&mut self, now: Now, result: Result<(), Ending>) {
         while let Phase::Up(up) = &mut self.phase
             && let Some(output) = up.session.poll()
         {
             match output {
                 SessionOutput::Send(bytes) => self.actions.push_back(Action::Send(bytes)),
-                SessionOutput::Auth(auth) => self.login(now, auth),
+                SessionOutput::Auth(auth, cause) => self.login(now, auth, cause),
                 SessionOutput::Catalogue(catalogue) => self.catalogue(catalogue),
                 SessionOutput::Tick(symbol, tick) => self.tick(now, &symbol, tick),
                 SessionOutput::State(symbol, state) => self.state(&symbol, state),
+                SessionOutput::Hours(..) => {}
+                SessionOutput::Keep(secret) => {
+                    self.kept += 1;
+                    up.keeping = Some(self.kept);
+                    self.actions.push_back(Action::Keep(self.kept, secret));
+                }
                 SessionOutput::Note(note) => self.actions.push_back(Action::Note(note)),
             }
         }
-        if let Err(cause) = result {
-            self.close(now, cause);
+        if let Err(ending) = result {
+            self.close(now, ending);
         }
     }
 
@@ -404,15 +451,23 @@ impl<S: Session> Supervisor<S> {
         self.catalogue.as_ref().map_or(0, |catalogue| catalogue.version)
     }
 
-    fn login(&mut self, now: Now, auth: AuthState) {
+    fn login(&mut self, now: Now, auth: AuthState, cause: Option<Cause>) {
         // Refused stays said until a login really worked: a retry under way is no good news yet.
         if auth != AuthState::Pending || self.axes.auth != AuthState::Refused {
             self.set_auth(now, auth);
         }
         let Phase::Up(up) = &mut self.phase else { return };
-        if matches!(auth, AuthState::Ok | AuthState::None)
-            && matches!(up.progress, Progress::LoggingIn { .. })
-        {
+        let ready = matches!(up.progress, Progress::Ready { .. });
+        let accepted = matches!(auth, AuthState::Ok | AuthState::None);
+        if !accepted {
+            self.link_cause = cause.or_else(|| self.link_cause.take());
+        }
+        if ready && !accepted {
+            up.progress = Progress::LoggedOut { until: now.elapsed + RELOGIN_WITHIN };
+            self.unready_since = now.elapsed;
+            self.link_cause.get_or_insert_with(|| Cause::new(CauseKind::SessionLost, ""));
+            self.symbols_wait();
+        } else if !ready && accepted {
             up.progress = Progress::Ready { since: now.elapsed, stable: false };
             self.link_cause = None;
             let away = now.elapsed.saturating_sub(self.unready_since);
@@ -488,28 +543,31 @@ impl<S: Session> Supervisor<S> {
 
     fn give_up_connecting(&mut self, now: Now, missing: &str) {
         let allowed = self.settings.connect_timeout.as_millis();
-        self.close(now, Cause::new(CauseKind::ConnectTimeout, format!("{missing} within {allowed} ms")));
+        self.close(
+            now,
+            Cause::new(CauseKind::ConnectTimeout, format!("{missing} within {allowed} ms")).into(),
+        );
     }
 
     /// Ends the connection from our side.
-    fn close(&mut self, now: Now, cause: Cause) {
-        self.actions.push_back(Action::Close(cause.clone()));
-        self.lost(now, cause);
+    fn close(&mut self, now: Now, ending: Ending) {
+        self.actions.push_back(Action::Close(ending.cause.clone()));
+        self.lost(now, ending);
     }
 
     /// The connection is gone, whoever ended it: say why and plan the next.
-    fn lost(&mut self, now: Now, cause: Cause) {
-        if let Phase::Up(Up { progress: Progress::Ready { .. }, .. }) = self.phase {
+    fn lost(&mut self, now: Now, ending: Ending) {
+        if self.is_ready() {
             self.unready_since = now.elapsed;
         }
-        let refused = cause.kind == CauseKind::AuthRefused;
-        let wait = if refused {
-            self.backoff.fail_slowly(self.settings.auth_retry, &mut self.rng)
-        } else {
-            self.backoff.fail(&mut self.rng)
+        let wait = match ending.retry {
+            Retry::Backoff => self.backoff.fail(&mut self.rng),
+            Retry::Slowly => self.backoff.fail_slowly(self.settings.auth_retry, &mut self.rng),
+            Retry::After(wait) => self.backoff.fail_until(wait, &mut self.rng),
         };
         self.phase = Phase::Waiting { until: now.elapsed + wait };
-        self.go_down(now, cause, if refused { AuthState::Refused } else { AuthState::None });
+        let refused = matches!(ending.cause.kind, CauseKind::AuthRefused | CauseKind::WrongHost);
+        self.go_down(now, ending.cause, if refused { AuthState::Refused } else { AuthState::None });
     }
 
     /// Says that there is no connection: on the axes, and for each symbol that could tick.
@@ -517,6 +575,11 @@ impl<S: Session> Supervisor<S> {
         self.link_cause = Some(cause);
         self.set_link(now, LinkState::Down);
         self.set_auth(now, auth);
+        self.symbols_wait();
+    }
+
+    /// Says of each symbol that could tick that it waits, and for what.
+    fn symbols_wait(&mut self) {
         let pending = self.pending();
         for symbol in Arc::clone(self.demand.wanted()).iter() {
             if self.ledger.state_of(symbol) != Some(SymbolState::Refused) {
@@ -572,7 +635,7 @@ impl<S: Session> Supervisor<S> {
             && !up.refreshed
         {
             up.refreshed = true;
-            up.session.refresh(now);
+            up.session.ask_again(now, self.demand.wanted());
             self.after_session(now, Ok(()));
         }
     }
@@ -596,5 +659,6 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+mod explain;
 #[cfg(test)]
 mod tests;

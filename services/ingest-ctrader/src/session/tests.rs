@@ -128,7 +128,7 @@ impl Played {
     }
 
     fn receive(&mut self, bytes: &[u8]) -> Result<(), Cause> {
-        self.session.receive(self.now, bytes)
+        self.session.receive(self.now, bytes).map_err(|ending| ending.cause)
     }
 
     fn answer(&mut self, kind: Kind, message: &impl Message, id: u64) {
@@ -164,7 +164,7 @@ impl Played {
 
     fn pass(&mut self, seconds: u64) -> Result<(), Cause> {
         self.now.elapsed += Duration::from_secs(seconds);
-        self.session.timeout(self.now)
+        self.session.timeout(self.now).map_err(|ending| ending.cause)
     }
 }
 
@@ -354,7 +354,7 @@ fn a_login_ended_by_the_venue_ends_the_session() {
 #[test]
 fn a_stale_feed_is_let_go_and_asked_for_again() {
     let mut played = Played::holding(&["EURUSD"]);
-    played.session.refresh(played.now);
+    played.session.ask_again(played.now, &[Symbol::new("EURUSD").unwrap()].into());
     let request = played.request(Kind::ProtoOaUnsubscribeSpotsReq);
     let answer = wire::ProtoOaUnsubscribeSpotsRes { ctid_trader_account_id: ACCOUNT, ..Default::default() };
     played.answer(Kind::ProtoOaUnsubscribeSpotsRes, &answer, request.id);

@@ -4,25 +4,36 @@
 use tickcast_model::{Body, Instrument};
 
 use super::*;
+use crate::Standing;
 
 /// Reads one letter a command: `o` login ok, `t` tick of EURUSD, `s` snapshot of EURUSD, `r` refused credentials,
-/// `e` another end, `c` a catalogue.
+/// `e` another end, `c` a catalogue, `l` a login taken away, `k` something to keep, `m` maintenance for ten minutes.
 #[derive(Default)]
 struct Scripted {
     outputs: VecDeque<SessionOutput>,
-    refreshes: u32,
+    asked_again: u32,
+    kept: Vec<Result<(), String>>,
 }
 
 impl Session for Scripted {
     fn start(&mut self, _: Now) {
-        self.outputs.push_back(SessionOutput::Auth(AuthState::Pending));
+        self.outputs.push_back(SessionOutput::Auth(AuthState::Pending, None));
         self.outputs.push_back(SessionOutput::Send(Bytes::from_static(b"hello")));
     }
 
-    fn receive(&mut self, now: Now, bytes: &[u8]) -> Result<(), Cause> {
+    fn receive(&mut self, now: Now, bytes: &[u8]) -> Result<(), Ending> {
         for command in bytes {
             match command {
-                b'o' => self.outputs.push_back(SessionOutput::Auth(AuthState::Ok)),
+                b'o' => self.outputs.push_back(SessionOutput::Auth(AuthState::Ok, None)),
+                b'l' => {
+                    let cause = Cause::new(CauseKind::SessionLost, "logged out");
+                    self.outputs.push_back(SessionOutput::Auth(AuthState::Pending, Some(cause)));
+                }
+                b'k' => self.outputs.push_back(SessionOutput::Keep(Secret::new("pair".into()))),
+                b'm' => {
+                    let cause = Cause::new(CauseKind::Maintenance, "until noon");
+                    return Err(Ending { cause, retry: Retry::After(s(600)) });
+                }
                 b't' | b's' => self.outputs.push_back(SessionOutput::Tick(
                     symbol("EURUSD"),
                     Tick {
@@ -46,8 +57,8 @@ impl Session for Scripted {
                     let catalogue = Catalogue { version: 0, open: false, instruments };
                     self.outputs.push_back(SessionOutput::Catalogue(catalogue));
                 }
-                b'r' => return Err(Cause::new(CauseKind::AuthRefused, "no")),
-                _ => return Err(Cause::new(CauseKind::SessionLost, "end")),
+                b'r' => return Err(Cause::new(CauseKind::AuthRefused, "no").into()),
+                _ => return Err(Cause::new(CauseKind::SessionLost, "end").into()),
             }
         }
         Ok(())
@@ -55,11 +66,20 @@ impl Session for Scripted {
 
     fn want(&mut self, _: Now, _: &Arc<BTreeSet<Symbol>>) {}
 
-    fn refresh(&mut self, _: Now) {
-        self.refreshes += 1;
+    fn ask_again(&mut self, _: Now, silent: &BTreeSet<Symbol>) {
+        assert!(!silent.is_empty());
+        self.asked_again += 1;
     }
 
-    fn timeout(&mut self, _: Now) -> Result<(), Cause> {
+    fn kept(&mut self, _: Now, result: Result<(), String>) {
+        self.kept.push(result);
+    }
+
+    fn standing(&self, _: Now, symbol: &Symbol) -> Standing {
+        Standing { ok: true, since: None, detail: format!("{symbol} held"), next: String::new() }
+    }
+
+    fn timeout(&mut self, _: Now) -> Result<(), Ending> {
         Ok(())
     }
 
@@ -262,21 +282,73 @@ fn refused_credentials_are_said_until_a_login_works_and_tried_rarely() {
 }
 
 #[test]
+fn a_login_taken_away_on_a_living_link_is_said_and_heals_there() {
+    let mut bench = Bench::ready();
+    bench.receive(b"t");
+    bench.pass(s(1));
+    let actions = bench.receive(b"l");
+    assert_eq!((closes(&actions), states(&actions)), (vec![], vec![SymbolState::Pending]));
+    assert_eq!(bench.axes(), (LinkState::Up, AuthState::Pending, DataState::Live));
+    assert_eq!(bench.cause(), Some(CauseKind::SessionLost));
+    bench.pass(s(20));
+    let actions = bench.receive(b"o");
+    assert!(actions.contains(&Action::Recovered(s(20))), "{actions:?}");
+    assert_eq!((bench.axes().1, bench.cause()), (AuthState::Ok, None));
+    assert_eq!(states(&bench.receive(b"t")), [SymbolState::Live]);
+}
+
+#[test]
+fn a_login_that_does_not_come_back_is_looked_for_on_a_new_connection() {
+    let mut bench = Bench::ready();
+    bench.receive(b"l");
+    for _ in 0..9 {
+        bench.pass(s(30));
+        assert!(closes(&bench.receive(b"")).is_empty(), "the link lives");
+    }
+    assert_eq!(closes(&bench.pass(s(30))), [CauseKind::SessionLost]);
+    assert!(bench.health().retry_in_ms.is_some());
+}
+
+#[test]
+fn the_venue_says_when_to_come_back_and_is_believed_with_jitter() {
+    let mut bench = Bench::ready();
+    bench.receive(b"m");
+    let retry_in_ms = bench.health().retry_in_ms.unwrap();
+    assert!((600_000..=660_000).contains(&retry_in_ms), "{retry_in_ms}");
+    assert_eq!(bench.cause(), Some(CauseKind::Maintenance));
+    assert!(bench.pass(s(660)).contains(&Action::Dial));
+}
+
+#[test]
+fn what_is_kept_is_answered_to_the_session_that_asked_and_to_no_other() {
+    let mut bench = Bench::ready();
+    assert_eq!(bench.receive(b"k"), [Action::Keep(1, Secret::new("pair".into()))]);
+    bench.supervisor.kept(bench.now(), 1, Ok(()));
+    bench.supervisor.kept(bench.now(), 1, Ok(()));
+    assert_eq!(bench.supervisor.session().unwrap().kept, [Ok(())]);
+    bench.receive(b"ke");
+    bench.pass(s(8));
+    bench.supervisor.dialled(bench.now());
+    bench.supervisor.kept(bench.now(), 2, Err("disk full".into()));
+    assert!(bench.supervisor.session().unwrap().kept.is_empty());
+}
+
+#[test]
 fn stale_data_is_told_and_asked_for_once_more_and_the_link_stays() {
     let mut bench = Bench::ready();
     assert_eq!(states(&bench.receive(b"t")), [SymbolState::Live]);
     let actions = bench.pass(s(30));
     assert_eq!((states(&actions), closes(&actions)), (vec![SymbolState::Stale], vec![]));
     assert_eq!((bench.axes().2, bench.cause()), (DataState::Stale, Some(CauseKind::Stale)));
-    assert_eq!(bench.supervisor.session().unwrap().refreshes, 1);
+    assert_eq!(bench.supervisor.session().unwrap().asked_again, 1);
     bench.receive(b"s");
     assert_eq!(bench.axes().2, DataState::Stale, "a snapshot is no new quote");
     bench.pass(s(29));
-    assert_eq!(bench.supervisor.session().unwrap().refreshes, 1, "once a spell");
+    assert_eq!(bench.supervisor.session().unwrap().asked_again, 1, "once a spell");
     bench.receive(b"t");
     assert_eq!((bench.axes(), bench.cause()), ((LinkState::Up, AuthState::Ok, DataState::Live), None));
     bench.pass(s(30));
-    assert_eq!(bench.supervisor.session().unwrap().refreshes, 2, "a new spell");
+    assert_eq!(bench.supervisor.session().unwrap().asked_again, 2, "a new spell");
 }
 
 #[test]
@@ -342,6 +414,29 @@ fn the_same_catalogue_keeps_its_version_over_a_reconnect() {
     bench.supervisor.dialled(bench.now());
     bench.receive(b"oc");
     assert_eq!(bench.health().catalogue_version, 1);
+}
+
+#[test]
+fn the_first_hop_that_is_not_right_says_why_a_symbol_is_quiet() {
+    let first_wrong = |bench: &Bench| {
+        let hops = bench.supervisor.explain(bench.now(), &symbol("EURUSD"));
+        assert_eq!(hops.len(), 5);
+        hops.into_iter().find(|hop| !hop.ok)
+    };
+    let mut bench = Bench::new();
+    assert_eq!(first_wrong(&bench).unwrap().name, "link");
+    bench.connect();
+    assert_eq!(first_wrong(&bench).unwrap().name, "login");
+    bench.receive(b"o");
+    assert_eq!(first_wrong(&bench).unwrap().name, "demand");
+    bench.want(&["EURUSD"]);
+    assert_eq!(first_wrong(&bench).unwrap().name, "ticks");
+    bench.receive(b"t");
+    assert_eq!(first_wrong(&bench), None);
+    bench.receive(b"m");
+    let hop = first_wrong(&bench).unwrap();
+    assert!(hop.detail.contains("until noon") && hop.next.contains("attempt 2 in"), "{hop:?}");
+    assert_eq!(hop.since_ms, Some(bench.now().unix_ms()));
 }
 
 #[test]

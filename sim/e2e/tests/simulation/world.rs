@@ -391,6 +391,10 @@ impl World {
             }
             Action::Event(event) => self.event(event),
             Action::Health(health) => self.hear(health),
+            Action::Keep(number, _) => {
+                let now = self.now();
+                self.supervisor.kept(now, number, Ok(()));
+            }
             Action::Recovered(_) => self.recoveries += 1,
             Action::Note(Note::Odd(kind)) => {
                 assert_ne!(kind, "tick_before_ready");

@@ -1,0 +1,100 @@
+use tickcast_model::{AuthState, Hop, LinkState, StateChange, Symbol, SymbolState};
+
+use super::{Phase, Supervisor, millis};
+use crate::{Now, Session};
+
+impl<S: Session> Supervisor<S> {
+    /// The way of one symbol from the venue to here, step by step: `link`, `login`, `demand`, `subscription`, `ticks`.
+    ///
+    /// The first hop that is not right says why the symbol is quiet and what happens next.
+    pub fn explain(&self, now: Now, symbol: &Symbol) -> Vec<Hop> {
+        vec![
+            self.link_hop(now),
+            self.login_hop(),
+            self.demand_hop(symbol),
+            self.subscription_hop(now, symbol),
+            self.ticks_hop(now, symbol),
+        ]
+    }
+
+    fn link_hop(&self, now: Now) -> Hop {
+        let cause = self.link_cause.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (detail, next) = match (self.axes.link, &self.phase) {
+            (LinkState::Up, _) => ("connected".to_owned(), String::new()),
+            (LinkState::Connecting, Phase::Dialling { give_up_at }) => {
+                let left = millis(give_up_at.saturating_sub(now.elapsed));
+                (
+                    format!("connecting; before that: {cause}"),
+                    format!("given up in {left} ms if nobody answers"),
+                )
+            }
+            (_, Phase::Waiting { until }) => {
+                let left = millis(until.saturating_sub(now.elapsed));
+                (cause, format!("attempt {} in {left} ms", self.backoff.attempt() + 1))
+            }
+            _ => (cause, String::new()),
+        };
+        hop("link", self.axes.link == LinkState::Up, Some(self.axes.link_since_ms), detail, next)
+    }
+
+    fn login_hop(&self) -> Hop {
+        let cause = self.link_cause.as_ref().map(ToString::to_string);
+        let (ok, detail, next) = match self.axes.auth {
+            AuthState::Ok => (true, "logged in".to_owned(), ""),
+            AuthState::None if self.is_ready() => (true, "the venue asks for no login".to_owned(), ""),
+            AuthState::None => {
+                (false, "no connection to log in on".to_owned(), "a login once the link is up")
+            }
+            AuthState::Pending => {
+                (false, cause.unwrap_or_else(|| "login under way".to_owned()), "the venue's answer")
+            }
+            AuthState::Refused => (
+                false,
+                cause.unwrap_or_else(|| "refused".to_owned()),
+                "tried again rarely; check the credentials",
+            ),
+        };
+        hop("login", ok, Some(self.axes.auth_since_ms), detail, next.to_owned())
+    }
+
+    fn demand_hop(&self, symbol: &Symbol) -> Hop {
+        let wanted = self.demand.wanted().contains(symbol);
+        let holders = self.demand.holders();
+        let detail = if wanted { "wanted" } else { "nobody wants it" };
+        let next = if wanted { "" } else { "a lease that names it" };
+        hop("demand", wanted, None, format!("{detail}; {holders} leases in all"), next.to_owned())
+    }
+
+    fn subscription_hop(&self, now: Now, symbol: &Symbol) -> Hop {
+        let Phase::Up(up) = &self.phase else {
+            let detail = "no connection to subscribe on".to_owned();
+            return hop("subscription", false, None, detail, "subscribed after the login".to_owned());
+        };
+        let standing = up.session.standing(now, symbol);
+        let since_ms = standing.since.map(|since| now.unix_ms_of(since));
+        hop("subscription", standing.ok, since_ms, standing.detail, standing.next)
+    }
+
+    fn ticks_hop(&self, now: Now, symbol: &Symbol) -> Hop {
+        let said = self.ledger.said(symbol);
+        let since_ms = self.ledger.last_received_us(symbol).map(|us| us.div_euclid(1000));
+        let age = since_ms.map_or("no tick yet".to_owned(), |at| {
+            format!("last tick {} ms ago", now.unix_ms().saturating_sub(at).max(0))
+        });
+        let words = said.map_or("not looked at".to_owned(), words);
+        let live = said.is_some_and(|said| said.state == SymbolState::Live);
+        hop("ticks", live, since_ms, format!("{words}; {age}"), String::new())
+    }
+}
+
+fn hop(name: &str, ok: bool, since_ms: Option<i64>, detail: String, next: String) -> Hop {
+    Hop { name: name.to_owned(), ok, since_ms, detail, next }
+}
+
+/// A state with its code and reason in one line.
+fn words(said: &StateChange) -> String {
+    let reasons = [said.code.as_deref(), said.message.as_deref()];
+    let reasons: Vec<&str> = reasons.into_iter().flatten().collect();
+    let state = said.state.as_str();
+    if reasons.is_empty() { state.to_owned() } else { format!("{state} ({})", reasons.join(": ")) }
+}
