@@ -2,7 +2,8 @@
 //!
 //! Floor 1: bytes, wanted sets and a clock reading go in, actions come out. Nothing here owns a socket, reads a clock,
 //! sleeps or knows the bus; tokio is not in this crate's manifest, so it cannot. A venue adds its protocol by
-//! implementing [`Session`]; everything about *when* to dial, give up, wait and tell is [`Supervisor`]'s.
+//! implementing [`Session`]; everything about *when* to dial, give up, wait and tell is [`Supervisor`]'s. Whether this process
+//! is the one that may is [`Leadership`]'s.
 
 mod backoff;
 mod bucket;
@@ -10,6 +11,7 @@ mod demand;
 mod ending;
 mod freshness;
 mod hours;
+mod leader;
 mod ledger;
 mod now;
 mod secret;
@@ -23,6 +25,9 @@ pub use demand::{DemandLimits, DemandTable};
 pub use ending::{Ending, Retry};
 pub use freshness::Freshness;
 pub use hours::{Holiday, HoursError, HoursState, MarketHours};
+pub use leader::{
+    Claim, Leadership, LeadershipAction, LeadershipSettings, LeaseAnswer, LeaseEntry, StepDown,
+};
 pub use ledger::Ledger;
 pub use now::Now;
 pub use secret::Secret;
