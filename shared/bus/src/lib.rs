@@ -6,6 +6,7 @@ mod client;
 mod message;
 mod subject;
 mod tick;
+mod why;
 
 /// The bus messages as generated from `proto/bus/v1`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
@@ -20,10 +21,11 @@ pub use message::{
 };
 pub use subject::{
     catalogue_subject, decode_token, demand_subject, encode_token, health_subject, lease_subject,
-    reconnect_subject, tick_subject, venue_of_subject,
+    reconnect_subject, tick_subject, venue_of_subject, why_subject,
 };
 pub use tick::{decode_channel_event_of, put_channel_event};
 pub use tickcast_model::Lease;
+pub use why::{Explanation, decode_explanation, decode_why, encode_explanation, encode_why};
 
 /// What can go wrong on the bus.
 #[derive(Debug, thiserror::Error)]

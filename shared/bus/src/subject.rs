@@ -32,6 +32,11 @@ pub fn reconnect_subject(venue: &VenueId) -> String {
     format!("ask.{venue}.reconnect")
 }
 
+/// The subject on which is asked why a symbol ticks or does not: `ask.<venue>.why`.
+pub fn why_subject(venue: &VenueId) -> String {
+    format!("ask.{venue}.why")
+}
+
 /// The venue in the second token of a subject.
 pub fn venue_of_subject(subject: &str) -> Option<VenueId> {
     subject.split('.').nth(1).and_then(VenueId::new)
@@ -107,6 +112,7 @@ mod tests {
         assert_eq!(health_subject(&venue), "health.ctrader");
         assert_eq!(lease_subject(&venue), "lease.ctrader");
         assert_eq!(catalogue_subject(&venue), "ask.ctrader.catalogue");
+        assert_eq!(why_subject(&venue), "ask.ctrader.why");
         assert_eq!(venue_of_subject("health.ctrader"), Some(venue));
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tickcast_model::{
-    AuthState, Body, Catalogue, CauseKind, ChannelEvent, DataState, Lease, LinkState, VenueHealth,
+    AuthState, Body, Catalogue, CauseKind, ChannelEvent, DataState, Hop, Lease, LinkState, Symbol,
+    VenueHealth,
 };
 use tickcast_session::{Action, Note, Session, Supervisor};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -25,6 +26,8 @@ pub(crate) enum Order {
     Bus(bool),
     /// Somebody wants a new connection.
     Reconnect,
+    /// Somebody asks how this symbol stands: its hops, and when that was (Unix milliseconds).
+    Explain(Symbol, oneshot::Sender<(Vec<Hop>, i64)>),
 }
 
 /// Where the venue loop puts what it has; none of it can make it wait.
@@ -82,6 +85,11 @@ pub(crate) async fn drive<S: Session, D: Dial>(
                 Order::Lease(lease) => supervisor.lease(clock.now(), lease),
                 Order::Bus(up) => supervisor.bus(clock.now(), up),
                 Order::Reconnect => supervisor.reconnect(clock.now()),
+                Order::Explain(symbol, answer) => {
+                    let now = clock.now();
+                    // Who asked may have gone.
+                    let _ = answer.send((supervisor.explain(now, &symbol), now.unix_ms()));
+                }
             },
             (number, result) = keeper.next() => {
                 if let Err(reason) = &result {

@@ -3,12 +3,14 @@ use std::sync::Arc;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tickcast_bus::{
-    catalogue_subject, decode_lease, demand_subject, encode_catalogue, lease_subject, reconnect_subject,
+    Explanation, catalogue_subject, decode_lease, decode_why, demand_subject, encode_catalogue,
+    encode_explanation, lease_subject, reconnect_subject, why_subject,
 };
 use tickcast_model::{Catalogue, VenueId};
 use tickcast_service::trace;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, debug_span, info, warn};
 
@@ -24,7 +26,11 @@ pub(crate) struct Intake {
     leases: Subscriber,
     catalogue_asks: Subscriber,
     reconnect_asks: Subscriber,
+    why_asks: Subscriber,
 }
+
+/// Questions "why" that may wait for the venue loop; anybody on the bus may ask them.
+const QUESTIONS_MAX: usize = 64;
 
 impl Intake {
     /// Subscribes. The subscriptions live through every reconnect of the bus.
@@ -35,7 +41,8 @@ impl Intake {
         let leases = bus.subscribe(lease_subject(&venue)).await?;
         let catalogue_asks = bus.subscribe(catalogue_subject(&venue)).await?;
         let reconnect_asks = bus.subscribe(reconnect_subject(&venue)).await?;
-        Ok(Self { bus, venue, epoch, leases, catalogue_asks, reconnect_asks })
+        let why_asks = bus.subscribe(why_subject(&venue)).await?;
+        Ok(Self { bus, venue, epoch, leases, catalogue_asks, reconnect_asks, why_asks })
     }
 
     /// Serves until the stop. Each time the bus connects it asks every lease holder to renew at once, so all demand is
@@ -49,6 +56,7 @@ impl Intake {
         stop: CancellationToken,
     ) {
         let mut encoded: Option<(u64, Bytes)> = None;
+        let mut questions = FuturesUnordered::new();
         // The state at the start is told like a change.
         connected.mark_changed();
         loop {
@@ -98,6 +106,27 @@ impl Intake {
                     }
                     if let Some(reply) = message.reply {
                         self.tell(reply.to_string(), Bytes::new()).await;
+                    }
+                }
+                Some(message) = self.why_asks.next() => match decode_why(&message.payload) {
+                    Ok(symbol) => {
+                        let (answer, answered) = oneshot::channel();
+                        let has_room = questions.len() < QUESTIONS_MAX;
+                        // Who gets no answer asks again, or says that there was none.
+                        if !has_room || orders.try_send(Order::Explain(symbol.clone(), answer)).is_err() {
+                            metrics.intake_dropped();
+                        } else if let Some(reply) = message.reply {
+                            questions.push(async move { (reply, symbol, answered.await) });
+                        }
+                    }
+                    Err(error) => debug!(%error, "unusable question"),
+                },
+                Some((reply, symbol, answered)) = questions.next() => {
+                    // A venue loop that has ended says nothing more.
+                    if let Ok((hops, at_ms)) = answered {
+                        let (venue, epoch) = (self.venue.clone(), self.epoch);
+                        let said = Explanation { venue, epoch, symbol, hops, at_ms };
+                        self.tell(reply.to_string(), encode_explanation(&said).into()).await;
                     }
                 }
                 else => return,
