@@ -11,15 +11,17 @@ use http::{Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tickcast_model::VenueId;
+use tickcast_model::{Symbol, VenueId};
 use tickcast_service::Context;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument as _, info, info_span};
 
+use crate::ask::Asker;
 use crate::gateway::Gateway;
 use crate::hub::{Channel, ChannelKey};
 use crate::session::{LookUp, VenueNumber, World as _};
 use crate::venues::now;
+use crate::why::{self, Held, Here};
 use crate::wire::payload_of;
 use crate::writer::Writers;
 use crate::{console, upgrade};
@@ -34,7 +36,13 @@ pub struct Admin {
 }
 
 /// Everything the listener for browsers serves.
-pub fn router(gateway: Arc<Gateway>, writers: Arc<Writers>, admin: Admin, context: &Context) -> Router {
+pub fn router(
+    gateway: Arc<Gateway>,
+    writers: Arc<Writers>,
+    admin: Admin,
+    asker: Arc<Asker>,
+    context: &Context,
+) -> Router {
     let origins = gateway.origins.clone();
     let allowed =
         AllowOrigin::predicate(move |origin, _| origin.to_str().is_ok_and(|text| origins.allow(text)));
@@ -46,10 +54,12 @@ pub fn router(gateway: Arc<Gateway>, writers: Arc<Writers>, admin: Admin, contex
         .route("/api/v1/status", get(status))
         .route("/api/v1/symbols", get(symbols))
         .route("/api/v1/ticks", get(ticks))
+        .route("/api/v1/why", get(why))
         .route("/api/v1/reconnect", post(reconnect))
         .route("/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .layer(Extension(admin))
+        .layer(Extension(asker))
         .layer(cors);
     Router::new()
         .route("/ws", any(websocket))
@@ -122,6 +132,7 @@ struct Asked {
     source: Option<String>,
     q: Option<String>,
     symbols: Option<String>,
+    symbol: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
@@ -246,6 +257,57 @@ async fn ticks(State(gateway): State<Arc<Gateway>>, asked: Asked) -> Response {
 fn last_tick(channel: &Channel) -> Option<Box<RawValue>> {
     let json = channel.with_feed(|feed| feed.last().map(|frame| payload_of(frame.snapshot())))?;
     RawValue::from_string(String::from_utf8(json.to_vec()).ok()?).ok()
+}
+
+/// Why a symbol is quiet: every hop of its way, and the first that is not right.
+async fn why(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(asker): Extension<Arc<Asker>>,
+    asked: Asked,
+) -> Response {
+    let (number, venue) = match venue_of(&gateway, &asked) {
+        Ok(venue) => venue,
+        Err(answer) => return *answer,
+    };
+    let bad = |message| failed(StatusCode::BAD_REQUEST, "BAD_MESSAGE", message, Value::Null);
+    let Some(name) = asked.symbol.filter(|name| !name.is_empty()) else {
+        return bad("symbol= is missing");
+    };
+    let look_up = gateway.venues.look_up(number, &name);
+    let symbol = match &look_up {
+        LookUp::Symbol(symbol) => symbol.clone(),
+        LookUp::Unknown | LookUp::NotYet => match Symbol::new(&name) {
+            Some(symbol) => symbol,
+            None => return bad("symbol= cannot be the name of a symbol"),
+        },
+    };
+    let key = ChannelKey { venue: venue.clone(), symbol };
+    let clock = now();
+    let held = |channel: Arc<Channel>| Held {
+        is_read: channel.reader_count() > 0,
+        last: channel
+            .with_feed(|feed| feed.last().map(|frame| (frame.position, frame.arrived_us.div_euclid(1_000)))),
+    };
+    let here = Here {
+        venue,
+        name: key.symbol.as_str().to_owned(),
+        look_up,
+        channel: gateway.hub.channel(&key).map(held),
+        has_room: gateway.hub.has_room(&key),
+        word: gateway.venues.tracker(number).word(clock),
+        now_ms: clock.unix_ms,
+    };
+    let said = if !why::should_ask(&here) {
+        why::Asked::No
+    } else if let Ok(said) = asker.ask(&key).await {
+        said
+    } else {
+        let message = "too many ask at the moment, try again in a second";
+        return failed(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message, Value::Null);
+    };
+    let answer = why::answer(&here, &said);
+    gateway.metrics.why_answered(&answer);
+    good(answer)
 }
 
 /// Time for the ingest to say that it has heard.

@@ -26,6 +26,8 @@ pub struct VenueTracker {
     heard: Option<(VenueHealth, Now)>,
     /// True once the venue's instruments are known.
     has_catalogue: bool,
+    /// When the incarnation that was heard last was heard first, or anew after the bus was away.
+    speaks_since: Option<Now>,
     announced: Option<Key>,
     /// True once `connected` was announced for the connection there is: then prices that move again are `tick_resumed`.
     said_connected: bool,
@@ -54,6 +56,27 @@ impl Key {
     }
 }
 
+/// What is heard of a venue's ingest, and of the bus it speaks on.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Whether the bus is connected.
+    pub bus_is_up: bool,
+    /// Since when, Unix milliseconds.
+    pub bus_since_ms: i64,
+    /// True where its beats come.
+    pub is_heard: bool,
+    /// True where the bus is connected for so short a time that no beat need have come.
+    pub is_early: bool,
+    /// When its present incarnation was heard first, Unix milliseconds.
+    pub speaks_since_ms: Option<i64>,
+    /// When its last beat came, else when this gateway began to listen, Unix milliseconds.
+    pub last_beat_ms: i64,
+    /// How long ago that beat came; `None` where there was none.
+    pub beat_age: Option<Duration>,
+    /// What it said.
+    pub health: Option<VenueHealth>,
+}
+
 /// How the venue can be reached from here.
 enum Reach<'a> {
     /// The gateway has just started.
@@ -76,6 +99,7 @@ impl VenueTracker {
             bus_is_up: false,
             heard: None,
             has_catalogue: false,
+            speaks_since: None,
             announced: None,
             said_connected: false,
         }
@@ -92,6 +116,9 @@ impl VenueTracker {
         }
         let is_news = !self.heard_on_this_bus()
             || self.heard.as_ref().is_none_or(|(known, _)| known.epoch != health.epoch);
+        if is_news {
+            self.speaks_since = Some(now);
+        }
         self.heard = Some((health, now));
         is_news
     }
@@ -145,6 +172,22 @@ impl VenueTracker {
         }
         self.announced = Some(key);
         Some(view)
+    }
+
+    /// What is heard of the venue's ingest and of the bus.
+    pub fn word(&self, now: Now) -> Word {
+        let since = |then: &Now| now.at.saturating_duration_since(then.at);
+        let heard = self.heard.as_ref();
+        Word {
+            bus_is_up: self.bus_is_up,
+            bus_since_ms: self.bus_since.unix_ms,
+            is_heard: matches!(self.reach(now), Reach::Said(..)),
+            is_early: since(&self.bus_since) < BEAT_WITHIN,
+            speaks_since_ms: self.speaks_since.map(|then| then.unix_ms),
+            last_beat_ms: heard.map_or(self.started, |(_, at)| *at).unix_ms,
+            beat_age: heard.map(|(_, at)| since(at)),
+            health: heard.map(|(health, _)| health.clone()),
+        }
     }
 
     /// Makes the next [`VenueTracker::announce`] speak even where the status is the same (its symbols are not).
@@ -284,7 +327,8 @@ impl VenueTracker {
 pub const CONNECTED: &str = "connected";
 const STALE: &str = "stale";
 
-fn millis(duration: Duration) -> u64 {
+/// Whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -10,6 +10,8 @@
 
 /// HTTP: routes and answers.
 pub mod api;
+/// Questions to the venues' ingests.
+pub mod ask;
 /// What is said to every client.
 pub mod bulletin;
 /// A venue's instruments, and look-ups in them.
@@ -56,6 +58,8 @@ pub mod venues;
 pub mod watch;
 /// What is due within a few milliseconds.
 pub mod wheel;
+/// Why a symbol is quiet: the hops of its way.
+pub mod why;
 pub mod wire;
 pub mod writer;
 
@@ -70,6 +74,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use api::Admin;
+use ask::Asker;
 use bulletin::Bulletin;
 use gateway::Gateway;
 use hub::Hub;
@@ -161,6 +166,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
         });
     }
     let admin = Admin { bus: client.clone(), anonymous: config.anonymous_admin };
+    let asker = Arc::new(Asker::new(client.clone(), metrics.clone()));
     let interest = Interest {
         client,
         bus,
@@ -179,7 +185,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     let addr = listener.local_addr().map_err(|source| GatewayError::Listen { addr, source })?;
     info!(what = "websocket", %addr, "listening");
     context.ready.set("listener", Ok(()));
-    let router = api::router(gateway.clone(), writers, admin, &context);
+    let router = api::router(gateway.clone(), writers, admin, asker, &context);
     listener::serve(listener, config.tls, config.accepts_per_s, router, context.stop.clone()).await;
     context.ready.set("listener", Err("stopping".into()));
 

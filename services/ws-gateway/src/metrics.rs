@@ -8,6 +8,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tickcast_model::{AuthState, DataState, LinkState, VenueId};
 
 use crate::protocol::{ErrorCode, StatusView};
+use crate::why::{Answer, Asked};
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -41,6 +42,12 @@ pub struct GatewayMetrics {
     pub slow_consumer: Counter,
     /// Events on the bus that could not be read or did not belong where they were.
     pub bad_events: Counter,
+    /// Questions "why" that were answered by one already on its way.
+    pub why_shared: Counter,
+    /// Questions "why" that were refused, as too many were on their way.
+    pub why_refused: Counter,
+    why_asked: Counters,
+    why_answers: Counters,
     closed: Counters,
     drops: Counters,
     errors: Counters,
@@ -66,6 +73,21 @@ pub struct TickMetrics {
     /// From ingest to this gateway.
     pub ingest_to_gateway: Histogram,
 }
+
+/// The hops that have a label of their own.
+const WHY_HOPS: [&str; 11] = [
+    "none",
+    "client",
+    "gateway",
+    "bus",
+    "leader",
+    "link",
+    "login",
+    "demand",
+    "subscription",
+    "schedule",
+    "ticks",
+];
 
 /// From 100 µs to 5 s.
 const LATENCY_S: [f64; 15] =
@@ -98,6 +120,10 @@ impl GatewayMetrics {
             encodes: Counter::default(),
             slow_consumer: Counter::default(),
             bad_events: Counter::default(),
+            why_shared: Counter::default(),
+            why_refused: Counter::default(),
+            why_asked: Counters::default(),
+            why_answers: Counters::default(),
             closed: Counters::default(),
             drops: Counters::default(),
             errors: Counters::default(),
@@ -135,6 +161,16 @@ impl GatewayMetrics {
         r.register("venue_health", "1 for the state each axis of a venue has", metrics.health.clone());
         r.register("bus_up", "Whether the bus is connected", metrics.bus_up.clone());
         r.register("bus_slow_consumer", "Times a bus subscription was full", metrics.slow_consumer.clone());
+        let asked = metrics.why_asked.clone();
+        r.register(
+            "why_questions",
+            "Questions about a symbol put to its ingest, by what became of them",
+            asked,
+        );
+        r.register("why_questions_shared", "Those who got another's answer", metrics.why_shared.clone());
+        r.register("why_questions_refused", "Those too many", metrics.why_refused.clone());
+        let answers = metrics.why_answers.clone();
+        r.register("why_answers", "Answers to why a symbol is quiet, by the first wrong hop", answers);
         metrics
     }
 
@@ -180,6 +216,27 @@ impl GatewayMetrics {
     /// A lease was published.
     pub fn lease(&self, venue: &VenueId) {
         self.leases.get_or_create(&vec![("venue", venue.to_string())]).inc();
+    }
+
+    /// A question about a symbol was put to its venue's ingest.
+    pub fn why_asked(&self, venue: &VenueId, asked: &Asked) {
+        let result = match asked {
+            Asked::No => return,
+            Asked::Answered(_) => "answered",
+            Asked::NobodyThere => "nobody_there",
+            Asked::NoAnswer(_) => "no_answer",
+            Asked::Unreadable(_) => "unreadable",
+        };
+        let labels = vec![("venue", venue.to_string()), ("result", result.to_owned())];
+        self.why_asked.get_or_create(&labels).inc();
+    }
+
+    /// Somebody was told why a symbol is quiet. What a venue's ingest calls its hops is no limit, this is.
+    pub fn why_answered(&self, answer: &Answer) {
+        let wrong = answer.wrong.as_ref().map_or("none", |hop| hop.name.as_str());
+        let hop = WHY_HOPS.iter().find(|known| **known == wrong).unwrap_or(&"other");
+        let labels = vec![("venue", answer.source.clone()), ("hop", (*hop).to_owned())];
+        self.why_answers.get_or_create(&labels).inc();
     }
 
     /// The bus connection came or went.

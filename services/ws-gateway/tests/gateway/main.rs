@@ -6,3 +6,4 @@ mod outages;
 mod prices;
 mod support;
 mod tls;
+mod why;

@@ -11,12 +11,13 @@ use async_nats::Client;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tickcast_bus::{
-    BusSettings, Lease, catalogue_subject, decode_lease, demand_subject, encode_catalogue,
-    encode_channel_event, encode_health, health_subject, lease_subject, reconnect_subject, tick_subject,
+    BusSettings, Explanation, Lease, catalogue_subject, decode_lease, decode_why, demand_subject,
+    encode_catalogue, encode_channel_event, encode_explanation, encode_health, health_subject, lease_subject,
+    reconnect_subject, tick_subject, why_subject,
 };
 use tickcast_model::{
-    AuthState, Body, Catalogue, ChannelEvent, DataState, Instrument, LinkState, Position, Price, StateChange,
-    Symbol, SymbolState, Tick, VenueHealth, VenueId,
+    AuthState, Body, Catalogue, ChannelEvent, DataState, Hop, Instrument, LinkState, Position, Price,
+    StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId,
 };
 use tickcast_service::{Context, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -106,6 +107,17 @@ impl Drop for Nats {
     }
 }
 
+/// How the fake ingest answers "why".
+#[derive(Default)]
+pub(crate) struct Why {
+    /// The hops it says; `None` while it does not answer.
+    pub(crate) hops: Option<Vec<Hop>>,
+    /// How often it was asked, by symbol.
+    pub(crate) asked: Vec<Symbol>,
+    /// Answers are held back while this is.
+    pub(crate) gate: Arc<tokio::sync::Mutex<()>>,
+}
+
 /// What an ingest looks like from the bus: beats, answers, and what a test tells it to publish.
 pub(crate) struct FakeIngest {
     pub(crate) venue: VenueId,
@@ -113,8 +125,14 @@ pub(crate) struct FakeIngest {
     said: Arc<Mutex<VenueHealth>>,
     leases: Arc<Mutex<Vec<Lease>>>,
     reconnects: Arc<Mutex<u32>>,
+    why: Arc<Mutex<Why>>,
     lease_count: watch::Receiver<usize>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+pub(crate) fn hop(name: &str, ok: bool) -> Hop {
+    let next = if ok { "" } else { "it is tried again" };
+    Hop { name: name.into(), ok, since_ms: Some(4), detail: format!("how the {name} is"), next: next.into() }
 }
 
 pub(crate) fn symbol(name: &str) -> Symbol {
@@ -152,7 +170,10 @@ impl FakeIngest {
         let leases = Arc::new(Mutex::new(Vec::new()));
         let (count, lease_count) = watch::channel(0);
         let reconnects = Arc::new(Mutex::new(0));
-        let mut ingest = Self { venue, client, said, leases, reconnects, lease_count, tasks: Vec::new() };
+        let hops = Some(vec![hop("login", true), hop("ticks", true)]);
+        let why = Arc::new(Mutex::new(Why { hops, ..Why::default() }));
+        let mut ingest =
+            Self { venue, client, said, leases, reconnects, why, lease_count, tasks: Vec::new() };
         ingest.listen(count, catalogue, epoch).await;
         ingest
     }
@@ -174,6 +195,7 @@ impl FakeIngest {
                 client.publish(request.reply.unwrap(), "".into()).await.unwrap();
             }
         }));
+        self.answer_why(epoch).await;
         let mut heard = self.client.subscribe(lease_subject(&self.venue)).await.unwrap();
         let leases = self.leases.clone();
         self.tasks.push(tokio::spawn(async move {
@@ -192,6 +214,35 @@ impl FakeIngest {
             }
         }));
         self.client.publish(demand_subject(&self.venue), "".into()).await.unwrap();
+    }
+
+    async fn answer_why(&mut self, epoch: u64) {
+        let mut asked = self.client.subscribe(why_subject(&self.venue)).await.unwrap();
+        let (client, why, venue) = (self.client.clone(), self.why.clone(), self.venue.clone());
+        self.tasks.push(tokio::spawn(async move {
+            while let Some(request) = asked.next().await {
+                let symbol = decode_why(&request.payload).unwrap();
+                let (hops, gate) = {
+                    let mut why = why.lock().unwrap();
+                    why.asked.push(symbol.clone());
+                    (why.hops.clone(), why.gate.clone())
+                };
+                let Some(hops) = hops else { continue };
+                let (client, venue) = (client.clone(), venue.clone());
+                // Others are answered while one waits.
+                tokio::spawn(async move {
+                    let _open = gate.lock().await;
+                    let said = Explanation { venue, epoch, symbol, hops, at_ms: 1 };
+                    let said = encode_explanation(&said);
+                    client.publish(request.reply.unwrap(), said.into()).await.unwrap();
+                });
+            }
+        }));
+    }
+
+    /// How it answers "why", and what it was asked.
+    pub(crate) fn why(&self) -> std::sync::MutexGuard<'_, Why> {
+        self.why.lock().unwrap()
     }
 
     /// Says this of the venue from now on.
