@@ -8,6 +8,8 @@ const CHUNK = 200;                  // symbols per request, far below MAX_MESSAG
 const BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 30000;
 const STABLE_AFTER_MS = 10000;      // an open connection this old forgets the failed attempts
 const OPEN_TIMEOUT_MS = 10000, SILENCE_MS = 40000, PING_EVERY_MS = 10000;
+const QUIET_AFTER_MS = 10000;       // a live row this long without a tick offers to say why
+const WHY_EVERY_MS = 1500;
 const BUCKET_MS = 500, BUCKETS = 120;   // a sparkline is one minute
 const FOUND_MAX = 50, NAMES_MAX = 50000;
 const FIRST_COUNT = 6, FIRST_CHOICE = ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'US30', 'BTCUSD', 'AUDUSD', 'USDCHF', 'USDCAD'];
@@ -511,10 +513,11 @@ const inView = new IntersectionObserver((entries) => {
 function mountRow(row, first) {
   const cell = (name, ...kids) => { const td = el('td', { className: name }, ...kids); td.setAttribute('role', 'cell'); return td; };
   const price = () => [el('span'), el('span', { className: 'pip' }), el('span')];
-  const ui = { name: el('b'), tag: el('small'), bid: price(), ask: price(), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
+  const asks = (name, text) => el('button', { type: 'button', className: name, tabIndex: -1, ariaHasPopup: 'dialog', onclick: () => whyQuiet(row) }, text);
+  const ui = { name: asks('name', ''), offer: asks('ask', 'Why?'), tag: el('small'), bid: price(), ask: price(), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
   ui.canvas.setAttribute('aria-hidden', 'true');
-  ui.dir = cell('dir'); ui.age = cell('age'); ui.missed = cell('missed'); ui.state = cell('state', ui.word, ui.why);
-  ui.tr = el('tr', {}, cell('symbol', ui.name, ui.tag), cell('bid', ...ui.bid), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));
+  ui.dir = cell('dir'); ui.age = cell('age'); ui.missed = cell('missed'); ui.state = cell('state', ui.offer, ui.word, ui.why);
+  ui.tr = el('tr', {}, cell('symbol', el('b', {}, ui.name), ui.tag), cell('bid', ...ui.bid), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));
   ui.tr.setAttribute('role', 'row');
   ui.tr.row = row;
   ui.button.onclick = () => dropRow(row);
@@ -532,6 +535,7 @@ function nameRow({ ui, symbol, source, about }) {
   ui.tr.dataset.symbol = symbol; ui.tr.dataset.source = source;
   ui.name.title = about;
   ui.button.setAttribute('aria-label', `Remove ${symbol}`);
+  ui.offer.setAttribute('aria-label', `Why is ${symbol} quiet?`);
 }
 
 function unmountRow(row) { inView.unobserve(row.ui.tr); row.ui.tr.row = null; row.ui.tr.remove(); row.ui = null; }
@@ -555,6 +559,7 @@ $('rows').onkeydown = (event) => {
   if (!tr) return;
   const to = { ArrowDown: tr.nextElementSibling, ArrowUp: tr.previousElementSibling, Home: all[0], End: all[all.length - 1] }[event.key];
   if (to !== undefined) { event.preventDefault(); if (to) focusRow(to); }
+  else if (event.key === '?') { event.preventDefault(); whyQuiet(tr.row); }
   else if (event.key === 'Delete' || event.key === 'Backspace') { event.preventDefault(); dropRow(tr.row); }
 };
 
@@ -569,13 +574,67 @@ function why(row, state) {
   const venue = venues.get(row.source);
   if (state === 'stale' && !link.now?.open) return 'not connected to the gateway';
   if (state === 'refused') return row.code === 'UNKNOWN_SYMBOL' ? `${row.source} does not offer it` : row.message || row.code || 'the venue does not stream it';
-  if (state === 'closed') return row.until ? `opens ${new Date(row.until).toLocaleString(undefined, { weekday: 'short', hour: '2-digit', minute: '2-digit' })}` : row.message || 'the market is closed';
+  if (state === 'closed') return row.until ? `opens ${opening(row.until)}` : row.message || 'the market is closed';
   if (state === 'pending') return venue && venue.health.link !== 'up' ? `waiting for ${row.source}` : row.message || 'waiting for the first price';
   if (state === 'stale') return venue && venue.health.link !== 'up' ? `${row.source} is away` : row.message || 'no new prices';
   return '';
 }
 
+/** A time to come in the reader's own words and zone; one that is days away has its date. */
+function opening(at) {
+  const far = at - serverNow() > 6 * 86400000;
+  return new Date(at).toLocaleString(undefined, { weekday: 'short', hour: '2-digit', minute: '2-digit', ...(far && { day: 'numeric', month: 'short' }) });
+}
+
 function touch(row) { dirty.add(row); paintSoon(); }
+
+// ---- why a symbol is quiet: the gateway's answer, asked again while it is looked at
+
+const quiet = { box: $('why'), row: null, asked: 0, busy: false, answer: null };
+
+function whyQuiet(row) {
+  Object.assign(quiet, { row: { source: row.source, symbol: row.symbol }, asked: 0, busy: false, answer: null });
+  put($('why-title'), `${row.symbol}: why is it quiet?`);
+  put($('why-summary'), 'Asking the gateway …');
+  $('why-hops').replaceChildren();
+  if (!quiet.box.open) quiet.box.showModal();
+  askWhy();
+}
+
+async function askWhy() {
+  const { row } = quiet;
+  if (quiet.busy) return;
+  quiet.busy = true; quiet.asked = local();
+  let answer = null, trouble = 'The gateway does not answer.';
+  try {
+    const url = new URL('api/v1/why', location.href);
+    url.search = new URLSearchParams(row);
+    const told = await (await fetch(url, { signal: AbortSignal.timeout(5000) })).json();
+    answer = told.data; trouble = told.error?.message ?? trouble;
+  } catch { /* the words above */ }
+  if (quiet.row !== row) return;
+  quiet.busy = false;
+  if (answer) { quiet.answer = answer; paintWhy(); } else put($('why-summary'), `${trouble} This page asks again.`);
+}
+
+function paintWhy() {
+  const { answer } = quiet, first = answer.hops.findIndex((hop) => !hop.ok);
+  put($('why-summary'), answer.summary);
+  $('why-hops').replaceChildren(...answer.hops.map((hop, i) => {
+    const glyph = el('i', {}, hop.ok ? '●' : '▲');
+    glyph.setAttribute('aria-label', hop.ok ? 'right' : 'not right');
+    glyph.setAttribute('role', 'img');
+    const since = hop.since ? ` (for ${duration(answer.timestamp - hop.since)})` : '';
+    const item = el('li', {}, glyph, el('b', {}, hop.name), `: ${hop.detail}`, el('span', { className: 'since' }, since), hop.next ? `. Next: ${hop.next}` : '');
+    mark(item, 'hop', hop.name); mark(item, 'ok', String(hop.ok));
+    if (i === first) mark(item, 'first', '');
+    return item;
+  }));
+}
+
+$('why-close').onclick = () => quiet.box.close();
+quiet.box.onclick = (event) => { if (event.target === quiet.box) quiet.box.close(); };
+quiet.box.onclose = () => { quiet.row = null; quiet.answer = null; };
 
 // ---- painting
 
@@ -640,6 +699,7 @@ function paintRow(row) {
 function paintAge(row) {
   const age = serverNow() - row.at;
   put(row.ui.age, !row.at ? '–' : age < 1000 ? '< 1 s' : duration(age));
+  row.ui.offer.hidden = shown(row) === 'live' && age < QUIET_AFTER_MS;
 }
 
 const colours = { up: '', down: '', spark: '' };
@@ -695,7 +755,11 @@ function describe(venue) {
   if (state === 'down') return ['bad', next || nth ? `Reconnecting${nth}${next}` : 'Not connected to the venue', ''];
   if (state === 'connecting') return ['wait', nth ? `Reconnecting${nth}, trying now` : 'Connecting to the venue', ''];
   if (auth === 'pending') return ['wait', nth ? `Reconnecting${nth}, logging in` : 'Logging in at the venue', ''];
-  if (data === 'stale') return ['wait', 'Connected, but no prices arrive', 'The market may be closed.'];
+  if (data === 'stale') return ['wait', 'Connected, but no prices arrive', 'Click a symbol to see why.'];
+  if (causeCode === 'market_closed') {
+    const opens = [...rows.values()].filter((row) => row.source === name && row.state === 'closed' && row.until).map((row) => row.until);
+    return ['good', 'Connected, the markets are closed', opens.length ? `The next opens ${opening(Math.min(...opens))}.` : ''];
+  }
   if (data === 'live') return ['good', 'Prices are flowing', ''];
   return ['good', 'Connected, nothing is subscribed yet', ''];
 }
@@ -812,6 +876,7 @@ function beat() {
   if (link.now?.open && !link.timer && now - link.now.since > STABLE_AFTER_MS) link.attempt = 0;
   if (link.old && now - (link.now?.since ?? 0) > 5000) closed(link.old, 1000, '');
   for (const row of rows.values()) if (row.inView) paintAge(row);
+  if (quiet.box.open && now - quiet.asked > WHY_EVERY_MS) askWhy();
   paintWords(); paintSoon();
 }
 

@@ -110,6 +110,66 @@ await test('missed ticks are counted and refusals keep their reason', () => scri
   assert.match(await text(row(page, 'SYM003').locator('.state')), /no quotes for it/);
 }, { hash: '#ctrader=EURUSD' }));
 
+await test('a click on a symbol says why it is quiet, and follows how it goes on', () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  const box = page.locator('#why'), hops = box.locator('li');
+  gateway.setWhy([['client', true, 'clients are subscribed'], ['leader', true, 'it answers'], ['login', false, 'the venue <b>refused</b> the credentials', 'the next try is in 90 s'], ['ticks', false, 'none for 65 s']]);
+  assert.equal(await box.isVisible(), false);
+  await row(page, 'EURUSD').locator('button.name').click();
+  await until('four hops', async () => await hops.count() === 4);
+  assert.match(await text(box.locator('#why-title')), /EURUSD/);
+  assert.match(await text(box.locator('#why-summary')), /refused/);
+  assert.deepEqual(await hops.evaluateAll((all) => all.map((li) => `${li.dataset.hop} ${li.dataset.ok} ${'first' in li.dataset}`)), ['client true false', 'leader true false', 'login false true', 'ticks false false']);
+  assert.match(await text(hops.nth(2)), /<b>refused<\/b> the credentials \(for 1 min\)\. Next: the next try is in 90 s/);
+  assert.equal(new URLSearchParams(gateway.whys[0]).get('symbol'), 'EURUSD');
+  assert.equal(new URLSearchParams(gateway.whys[0]).get('source'), 'ctrader');
+
+  gateway.setWhy('too many ask at the moment');
+  await until('the trouble in words', async () => /too many ask/.test(await text(box.locator('#why-summary'))));
+  gateway.setWhy([['client', true, 'clients are subscribed'], ['ticks', true, 'the last came 0.2 s ago']]);
+  await until('it has healed', async () => /Every hop is as it should be/.test(await text(box.locator('#why-summary'))) && await hops.count() === 2);
+  await page.keyboard.press('Escape');
+  await until('closed', async () => !await box.isVisible());
+
+  await page.locator('#rows button[tabindex="0"]').focus();
+  await page.keyboard.press('?');
+  await box.waitFor();
+  await box.getByRole('button', { name: 'Close' }).click();
+  await until('closed again', async () => !await box.isVisible());
+  assert.deepEqual(page.complaints.filter((words) => !/429/.test(words)), []);
+}, { hash: '#ctrader=EURUSD' }));
+
+await test('a row that is not live, or has been quiet, offers by itself to say why', () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  const ask = row(page, 'EURUSD').getByRole('button', { name: 'Why is EURUSD quiet?' });
+  assert.equal(await ask.isVisible(), false);
+  gateway.setWhy([['ticks', false, 'none for 65 s']]);
+  gateway.broadcast({ type: 'symbolState', source: 'ctrader', symbol: 'EURUSD', state: 'stale', code: 'STALE', message: 'no tick for 12 s, usually one each second' });
+  await row(page, 'EURUSD', 'stale').waitFor();
+  assert.match(await text(row(page, 'EURUSD').locator('.state')), /usually one each second/);
+  await ask.click();
+  await until('the answer', async () => /none for 65 s/.test(await text(page.locator('#why-hops'))));
+}, { hash: '#ctrader=EURUSD', tick_every_ms: 100000 }));
+
+await test('a closed market is told with its next opening and is no failure', () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  const monday = Date.now() + 2 * 86400000, later = Date.now() + 9 * 86400000;
+  const closed = (symbol, until) => gateway.broadcast({ type: 'symbolState', source: 'ctrader', symbol, state: 'closed', code: 'MARKET_CLOSED', message: 'the market is closed', until });
+  closed('EURUSD', monday); closed('GBPUSD', later); closed('USDJPY', undefined);
+  gateway.setVenue('ctrader', { health: { data: 'idle', causeCode: 'market_closed', cause: 'the market is closed' } });
+  await row(page, 'EURUSD', 'closed').waitFor();
+  const words = (at, far) => page.evaluate(([at, far]) => new Date(at).toLocaleString(undefined, { weekday: 'short', hour: '2-digit', minute: '2-digit', ...(far && { day: 'numeric', month: 'short' }) }), [at, far]);
+  assert.ok((await text(row(page, 'EURUSD').locator('.state'))).includes(`closed: opens ${await words(monday, false)}`));
+  assert.ok((await text(row(page, 'GBPUSD').locator('.state'))).includes(`closed: opens ${await words(later, true)}`));
+  assert.match(await text(row(page, 'USDJPY').locator('.state')), /the market is closed/);
+  const colour = (locator) => locator.evaluate((node) => getComputedStyle(node).color);
+  assert.equal(await colour(row(page, 'EURUSD').locator('.word')), await colour(page.locator('body')));
+  const venue = card(page, 'ctrader');
+  await until('the venue says so', async () => (await text(venue.locator('.head'))).includes('the markets are closed'));
+  assert.equal(await venue.getAttribute('data-tone'), 'good');
+  assert.ok((await text(venue.locator('.hint'))).includes(`The next opens ${await words(monday, false)}`));
+}, { hash: '#ctrader=EURUSD,GBPUSD,USDJPY', tick_every_ms: 100000 }));
+
 await test('a symbol removed and added again in one go shows its price again', () => scripted(async (page) => {
   await row(page, 'EURUSD', 'live').waitFor();
   await page.locator('#search').fill('EURUSD');

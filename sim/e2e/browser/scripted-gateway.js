@@ -15,7 +15,7 @@ const HEALTHY = { link: 'up', auth: 'ok', data: 'live', cause: null, causeCode: 
 /** Starts on `port` (0 = any free one). `venues`: [{source, symbols: [name], health?, status?, pip?, digits?}]. */
 export async function scriptedGateway({ port = 0, venues }) {
   const clients = new Set(), requests = [], seen = { peak: 0 }, limited = { next: 0 }, prices = new Map(), refused = new Map();
-  const started = Date.now();
+  const started = Date.now(), whys = [], why = { status: 404, body: {} };
 
   const status = (venue, list) => ({
     type: 'status', source: venue.source, status: venue.status ?? 'connected', message: '', timestamp: Date.now(),
@@ -31,6 +31,10 @@ export async function scriptedGateway({ port = 0, venues }) {
       const venue = venues.find((v) => v.source === url.searchParams.get('source')), q = (url.searchParams.get('q') ?? '').toUpperCase();
       const data = (venue?.symbols ?? []).filter((symbol) => symbol.includes(q)).map((symbol) => ({ symbol, description: `${symbol.slice(0, 3)} against ${symbol.slice(3)}`, digits: venue.digits ?? 5, pipPosition: venue.pip ?? 4 }));
       return answer(200, 'application/json', JSON.stringify({ success: true, data, error: null }));
+    }
+    if (name === 'api/v1/why') {
+      whys.push(url.search);
+      return answer(why.status, 'application/json', JSON.stringify(why.body));
     }
     answer(404, 'text/plain', 'not here');
   });
@@ -94,7 +98,13 @@ export async function scriptedGateway({ port = 0, venues }) {
   await new Promise((resolve, reject) => server.on('error', reject).listen(port, '127.0.0.1', resolve));
 
   return {
-    port: server.address().port, clients, requests, refused,
+    port: server.address().port, clients, requests, refused, whys,
+    /** Answers from now on what `api/v1/why` is asked with these hops: [name, ok, detail, next]; or refuses with words. */
+    setWhy(hops) {
+      if (typeof hops === 'string') return Object.assign(why, { status: 429, body: { success: false, data: null, error: { code: 'RATE_LIMITED', message: hops, details: null } } });
+      const data = hops.map(([name, ok, detail, next = '']) => ({ name, ok, since: ok ? null : Date.now() - 65000, detail, next })), wrong = data.find((hop) => !hop.ok) ?? null;
+      Object.assign(why, { status: 200, body: { success: true, data: { source: '', symbol: '', ok: !wrong, summary: wrong ? `${wrong.name}: ${wrong.detail}.` : 'Every hop is as it should be.', wrong, hops: data, timestamp: Date.now() }, error: null } });
+    },
     /** So many subscribes from now on are refused with RATE_LIMITED. */
     limit(times) { limited.next = times; },
     /** Most connections open at one time. */
