@@ -1,5 +1,7 @@
 //! What the simulated broker offers: a fixed list of well-known instruments, continued with made-up shares.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::PRICE_UNITS;
 use crate::wire::{
     ProtoOaArchivedSymbol, ProtoOaAsset, ProtoOaAssetClass, ProtoOaInterval, ProtoOaLightSymbol,
@@ -121,6 +123,23 @@ impl Listing {
 pub struct Catalogue {
     listings: Vec<Listing>,
     assets: Vec<String>,
+    /// Positions of instruments that are gone for now.
+    removed: BTreeSet<usize>,
+    /// The names renamed instruments had at the start.
+    renamed: BTreeMap<String, usize>,
+}
+
+/// What can happen to an instrument while somebody watches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    /// It is gone.
+    Removed,
+    /// It is called something else.
+    Renamed(String),
+    /// It is told with a digit less.
+    Details,
+    /// It is again as it was at the start.
+    Restored,
 }
 
 impl Catalogue {
@@ -133,7 +152,7 @@ impl Catalogue {
                 assets.push(name.to_owned());
             }
         }
-        Self { listings, assets }
+        Self { listings, assets, removed: BTreeSet::new(), renamed: BTreeMap::new() }
     }
 
     /// The instruments; a position in this slice is what the simulator itself calls a symbol by.
@@ -141,10 +160,43 @@ impl Catalogue {
         &self.listings
     }
 
-    /// The position of the instrument with this key.
+    /// The position of the instrument with this key; none while it is removed.
     pub fn position(&self, symbol_id: i64) -> Option<usize> {
         let position = usize::try_from(symbol_id.checked_sub(1)?).ok()? / 2;
-        self.listings.get(position).filter(|listing| listing.id == symbol_id).map(|_| position)
+        let there = self.listings.get(position).is_some_and(|listing| listing.id == symbol_id);
+        (there && !self.removed.contains(&position)).then_some(position)
+    }
+
+    /// The position of the instrument of this name, now or at the start, removed or not.
+    pub fn named(&self, name: &str) -> Option<usize> {
+        let now = self.listings.iter().position(|listing| listing.name == name);
+        now.or_else(|| self.renamed.get(name).copied())
+    }
+
+    /// True while the instrument at this position is removed.
+    pub fn is_removed(&self, position: usize) -> bool {
+        self.removed.contains(&position)
+    }
+
+    pub(crate) fn change(&mut self, position: usize, change: Change) {
+        let Some(held) = self.listings.get_mut(position) else { return };
+        match change {
+            Change::Removed => {
+                self.removed.insert(position);
+            }
+            Change::Renamed(name) => {
+                self.renamed.insert(std::mem::replace(&mut held.name, name), position);
+            }
+            Change::Details => {
+                held.digits = held.digits.saturating_sub(1);
+                held.pip_position = held.pip_position.min(held.digits);
+            }
+            Change::Restored => {
+                *held = listing(position);
+                self.removed.remove(&position);
+                self.renamed.remove(&held.name);
+            }
+        }
     }
 
     /// True for the key of a retired instrument.
@@ -163,7 +215,8 @@ impl Catalogue {
             description: Some(listing.description.clone()),
             sorting_number: u32::try_from(position + 1).ok().map(f64::from),
         };
-        self.listings.iter().enumerate().map(light).collect()
+        let there = |(position, _): &(usize, &Listing)| !self.removed.contains(position);
+        self.listings.iter().enumerate().filter(there).map(light).collect()
     }
 
     pub(crate) fn archived_symbol(&self) -> ProtoOaArchivedSymbol {
@@ -286,8 +339,6 @@ fn share(id: i64, number: usize) -> Listing {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]

@@ -1,16 +1,19 @@
 //! What the venue knows about one connection. Nothing here outlives it (facts 3.1).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 
 use crate::Now;
-use crate::frame::{FrameDecoder, put_frame};
+use crate::connection_id::ConnectionId;
+use crate::frame::{FrameDecoder, put_envelope, put_frame, put_frame_with_unknown_fields};
 use crate::limits::RequestLimits;
 use crate::market::{Market, Quote, QuoteEvent};
 use crate::message::Payload;
 use crate::outcome::{Ending, Reason};
+use crate::outgoing::{OUTGOING_BYTES_MAX, Outgoing};
 use crate::settings::VenueSettings;
 use crate::wire::{ProtoOaSpotEvent, ProtoOaTrendbarPeriod as Period};
 
@@ -22,8 +25,12 @@ pub(crate) struct Connection {
     pub(crate) application: bool,
     /// The account has a session.
     pub(crate) account: bool,
+    /// The code with which the account's requests are refused while it has no session.
+    pub(crate) stranger_code: StrangerCode,
     /// By position of the symbol in the catalogue.
     pub(crate) subscriptions: FxHashMap<usize, Subscription>,
+    /// Symbols not subscribed any more that still tell so many events.
+    pub(crate) late: FxHashMap<usize, (Subscription, u64)>,
     /// Set once the connection is to end; nothing is read from then on.
     pub(crate) ending: Option<(Ending, Reason)>,
     pub(crate) last_in: Duration,
@@ -32,7 +39,37 @@ pub(crate) struct Connection {
     pub(crate) silence: Duration,
     /// True while the venue has this connection in its list of those with something to send.
     pub(crate) queued: bool,
-    out: BytesMut,
+    pub(crate) quirks: Quirks,
+    out: Outgoing,
+    /// Answers held back, the earliest first.
+    delayed: VecDeque<(Duration, Bytes)>,
+}
+
+/// How requests are refused that need an account's session where there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum StrangerCode {
+    /// What the real venue says (facts 3.1).
+    #[default]
+    InvalidRequest,
+    /// What its schema says.
+    AccountNotAuthorized,
+}
+
+/// What faults change about every message of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Quirks {
+    pub(crate) unknown_fields: bool,
+    pub(crate) foreign_event_ids: bool,
+    pub(crate) clock_back_ms: i64,
+}
+
+/// What faults do to one answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Manner {
+    pub(crate) lost: bool,
+    pub(crate) twice: bool,
+    pub(crate) foreign_id: bool,
+    pub(crate) delay: Duration,
 }
 
 /// One symbol one connection watches.
@@ -42,6 +79,8 @@ pub(crate) struct Subscription {
     pub(crate) periods: Vec<Period>,
     /// The first event is still owed.
     pub(crate) snapshot_due: bool,
+    /// The venue counts it and tells nothing.
+    pub(crate) dead: bool,
     /// An event was withheld: the next one names both sides, so that "absent" still means "unchanged".
     behind: bool,
     pub(crate) sent: Sent,
@@ -69,35 +108,107 @@ impl Connection {
             limits: RequestLimits::new(settings.requests_per_s, settings.historical_per_s),
             application: false,
             account: false,
+            stranger_code: StrangerCode::default(),
             subscriptions: FxHashMap::default(),
+            late: FxHashMap::default(),
             ending: None,
             last_in: now.elapsed,
             last_out: now.elapsed,
             silence,
             queued: false,
-            out: BytesMut::new(),
+            quirks: Quirks::default(),
+            out: Outgoing::default(),
+            delayed: VecDeque::new(),
         }
+    }
+
+    /// Appends an event, which belongs to no request.
+    pub(crate) fn push<P: Payload>(&mut self, now: Now, event: &P) {
+        let id = self.quirks.foreign_event_ids.then_some("other-client-1");
+        self.send(now, event, id);
     }
 
     /// Appends a message to what is to be sent.
     pub(crate) fn send<P: Payload>(&mut self, now: Now, message: &P, client_msg_id: Option<&str>) {
-        put_frame(&mut self.out, message, client_msg_id);
+        let frame = self.framed(message, client_msg_id);
+        self.send_raw(now, &frame);
+    }
+
+    /// Appends an answer, in the manner a fault wants it.
+    pub(crate) fn answer<P: Payload>(
+        &mut self,
+        now: Now,
+        message: &P,
+        client_msg_id: Option<&str>,
+        manner: Manner,
+    ) {
+        if manner.lost {
+            return;
+        }
+        let id = if manner.foreign_id { Some("nobody-asked-1") } else { client_msg_id };
+        let frame = self.framed(message, id).freeze();
+        for _ in 0..=usize::from(manner.twice) {
+            if manner.delay.is_zero() {
+                self.send_raw(now, &frame);
+            } else {
+                let due = now.elapsed + manner.delay;
+                let at = self.delayed.partition_point(|(earlier, _)| *earlier <= due);
+                self.delayed.insert(at, (due, frame.clone()));
+            }
+        }
+    }
+
+    /// Appends a message of any payload type.
+    pub(crate) fn send_unknown(&mut self, now: Now, payload_type: u32, payload: &[u8]) {
+        let mut frame = BytesMut::new();
+        put_envelope(&mut frame, payload_type, payload.to_vec(), None, &[]);
+        self.send_raw(now, &frame);
+    }
+
+    /// Appends bytes, whatever they are.
+    pub(crate) fn send_raw(&mut self, now: Now, bytes: &[u8]) {
+        self.out.append(now.elapsed, bytes);
         self.last_out = now.elapsed;
+        if self.out.len() > OUTGOING_BYTES_MAX {
+            self.end(Ending::Reset, Reason::SlowReader);
+        }
     }
 
     /// Appends the first half of a message.
-    pub(crate) fn send_half<P: Payload>(&mut self, message: &P) {
-        let mut frame = BytesMut::new();
-        put_frame(&mut frame, message, None);
-        self.out.extend_from_slice(&frame[..frame.len() / 2]);
+    pub(crate) fn send_half<P: Payload>(&mut self, now: Now, message: &P) {
+        let frame = self.framed(message, None);
+        self.send_raw(now, &frame[..frame.len() / 2]);
     }
 
+    fn framed<P: Payload>(&self, message: &P, client_msg_id: Option<&str>) -> BytesMut {
+        let mut frame = BytesMut::new();
+        if self.quirks.unknown_fields {
+            put_frame_with_unknown_fields(&mut frame, message, client_msg_id);
+        } else {
+            put_frame(&mut frame, message, client_msg_id);
+        }
+        frame
+    }
+
+    /// True where something may leave now.
     pub(crate) fn has_output(&self) -> bool {
-        !self.out.is_empty()
+        self.out.is_ready(self.ending.is_some())
     }
 
     pub(crate) fn take_output(&mut self) -> Bytes {
-        self.out.split().freeze()
+        self.out.take(self.ending.is_some())
+    }
+
+    pub(crate) fn pace(&mut self, now: Now, pace: crate::outgoing::Pace) {
+        self.out.pace(now.elapsed, pace);
+    }
+
+    /// Lets out what was held back until now.
+    pub(crate) fn release(&mut self, now: Now) {
+        while let Some((_, frame)) = self.delayed.pop_front_if(|(due, _)| *due <= now.elapsed) {
+            self.send_raw(now, &frame);
+        }
+        self.out.release(now.elapsed);
     }
 
     /// Ends the connection; a reset takes what was not sent yet with it. The first reason stands.
@@ -108,9 +219,20 @@ impl Connection {
         self.ending.get_or_insert((ending, reason));
     }
 
-    /// When the connection's own timers act next: cut-off or heartbeat.
+    /// Ends the account's session, and its subscriptions with it (facts 3.1).
+    pub(crate) fn end_account(&mut self, id: ConnectionId, market: &mut Market) {
+        self.account = false;
+        let late = self.late.drain().map(|(symbol, _)| symbol);
+        for symbol in self.subscriptions.drain().map(|(symbol, _)| symbol).chain(late) {
+            market.unwatch(symbol, id);
+        }
+    }
+
+    /// When the connection's own timers act next: cut-off, heartbeat, or something held back.
     pub(crate) fn deadline(&self, inactivity_cutoff: Duration) -> Duration {
-        (self.last_in + inactivity_cutoff).min(self.last_out + self.silence)
+        let timers = (self.last_in + inactivity_cutoff).min(self.last_out + self.silence);
+        let held = [self.delayed.front().map(|(due, _)| *due), self.out.deadline()];
+        held.into_iter().flatten().fold(timers, Duration::min)
     }
 
     /// Sends the whole state of a symbol: both sides, the last session's close, the time of the last quote, and the
@@ -118,6 +240,7 @@ impl Connection {
     pub(crate) fn send_snapshot(&mut self, now: Now, account: i64, market: &Market, symbol: usize) {
         let Some(subscription) = self.subscriptions.get_mut(&symbol) else { return };
         let Quote { bid, ask, at_ms, .. } = market.quote(symbol);
+        let at_ms = at_ms - self.quirks.clock_back_ms;
         let listing = &market.catalogue().listings()[symbol];
         let event = ProtoOaSpotEvent {
             payload_type: None,
@@ -133,18 +256,32 @@ impl Connection {
         subscription.behind = false;
         subscription.sent.snapshots += 1;
         subscription.note(&event, at_ms);
-        self.send(now, &event, None);
+        self.push(now, &event);
     }
 
-    /// Sends one step of the market; live bars ride on events that carry a bid (facts 3.7).
-    pub(crate) fn send_event(&mut self, now: Now, account: i64, market: &Market, step: QuoteEvent) {
-        let Some(subscription) = self.subscriptions.get_mut(&step.symbol) else { return };
+    /// Sends one step of the market; live bars ride on events that carry a bid (facts 3.7). False where the
+    /// connection is not told.
+    pub(crate) fn send_event(&mut self, now: Now, account: i64, market: &Market, step: QuoteEvent) -> bool {
+        let subscription = match self.subscriptions.get_mut(&step.symbol) {
+            Some(subscription) => subscription,
+            None => match self.late.get_mut(&step.symbol) {
+                Some((subscription, left)) => {
+                    *left = left.saturating_sub(1);
+                    subscription
+                }
+                None => return false,
+            },
+        };
+        if subscription.dead {
+            return false;
+        }
         let (mut bid, mut ask) = (step.bid, step.ask);
         if subscription.behind {
             let quote = market.quote(step.symbol);
             (bid, ask) = (Some(quote.bid), Some(quote.ask));
             subscription.behind = false;
         }
+        let at_ms = step.at_ms - self.quirks.clock_back_ms;
         let event = ProtoOaSpotEvent {
             payload_type: None,
             ctid_trader_account_id: account,
@@ -153,10 +290,11 @@ impl Connection {
             ask,
             trendbar: if bid.is_some() { subscription.bars(market, step.symbol) } else { Vec::new() },
             session_close: None,
-            timestamp: subscription.timestamp.then_some(step.at_ms),
+            timestamp: subscription.timestamp.then_some(at_ms),
         };
-        subscription.note(&event, step.at_ms);
-        self.send(now, &event, None);
+        subscription.note(&event, at_ms);
+        self.push(now, &event);
+        true
     }
 
     /// Remembers that an event was not sent.
@@ -169,7 +307,14 @@ impl Connection {
 
 impl Subscription {
     pub(crate) fn new(timestamp: bool) -> Self {
-        Self { timestamp, periods: Vec::new(), snapshot_due: true, behind: false, sent: Sent::default() }
+        Self {
+            timestamp,
+            periods: Vec::new(),
+            snapshot_due: true,
+            dead: false,
+            behind: false,
+            sent: Sent::default(),
+        }
     }
 
     fn bars(&self, market: &Market, symbol: usize) -> Vec<crate::wire::ProtoOaTrendbar> {

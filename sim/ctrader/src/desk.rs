@@ -1,14 +1,19 @@
 //! Requests and their answers.
 
+use std::borrow::Cow;
+
 use prost::Message;
 
 use crate::Now;
-use crate::connection::Connection;
+use crate::connection::{Connection, Manner, StrangerCode};
 use crate::connection_id::ConnectionId;
-use crate::fault::{Fault, FaultSet};
+use crate::fault::Fault;
+use crate::fault_spec::FaultSpec;
+use crate::faults::Faults;
 use crate::market::Market;
 use crate::message::{self, Payload};
 use crate::outcome::{Counters, Ending, Reason};
+use crate::param::Param;
 use crate::settings::{RateAnswer, VenueSettings};
 use crate::wire::{
     ProtoErrorCode, ProtoErrorRes, ProtoMessage, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes,
@@ -28,6 +33,8 @@ pub(crate) struct Tokens {
     access: String,
     refresh: String,
     refreshes: u32,
+    /// Set where the access token has expired: what a login with it is answered with.
+    expired: Option<ProtoOaErrorCode>,
 }
 
 /// What a request means for other connections.
@@ -45,28 +52,44 @@ pub(crate) struct Desk<'a> {
     pub(crate) market: &'a mut Market,
     pub(crate) tokens: &'a mut Tokens,
     pub(crate) settings: &'a VenueSettings,
-    pub(crate) faults: FaultSet,
+    pub(crate) faults: &'a mut Faults,
     pub(crate) counters: &'a mut Counters,
+    /// Connections whose application is let in.
+    pub(crate) applications: usize,
+    /// What faults do to the answer of the request at hand.
+    pub(crate) manner: Manner,
 }
 
 /// Why a request is not carried out.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    code: &'static str,
-    description: Option<&'static str>,
+    code: Cow<'static, str>,
+    description: Option<Cow<'static, str>>,
     account: Option<i64>,
     retry_after_s: Option<u64>,
+    /// Unix milliseconds.
+    maintenance_end_ms: Option<i64>,
     /// Answered by the common layer instead of the Open API.
     common: bool,
 }
 
 impl Tokens {
     pub(crate) fn new(access: &str, refresh: &str) -> Self {
-        Self { access: access.to_owned(), refresh: refresh.to_owned(), refreshes: 0 }
+        Self { access: access.to_owned(), refresh: refresh.to_owned(), refreshes: 0, expired: None }
+    }
+
+    pub(crate) fn refresh(&self) -> &str {
+        &self.refresh
+    }
+
+    /// The access token is good no longer; a login with it is answered with this code.
+    pub(crate) fn expire(&mut self, code: ProtoOaErrorCode) {
+        self.expired = Some(code);
     }
 
     fn replace(&mut self, settings: &VenueSettings) {
         self.refreshes += 1;
+        self.expired = None;
         self.access = format!("{}-{}", settings.access_token, self.refreshes);
         self.refresh = format!("{}-{}", settings.refresh_token, self.refreshes);
     }
@@ -75,21 +98,34 @@ impl Tokens {
 impl Refusal {
     pub(crate) fn open_api(code: ProtoOaErrorCode) -> Self {
         Self {
-            code: code.as_str_name(),
+            code: code.as_str_name().into(),
             description: None,
             account: None,
             retry_after_s: None,
+            maintenance_end_ms: None,
             common: false,
         }
     }
 
     /// A code of the common list inside an Open API answer, as the real venue does.
     pub(crate) fn shared(code: ProtoErrorCode) -> Self {
-        Self { code: code.as_str_name(), ..Self::open_api(ProtoOaErrorCode::UnknownSymbol) }
+        Self { code: code.as_str_name().into(), ..Self::open_api(ProtoOaErrorCode::UnknownSymbol) }
+    }
+
+    /// What a fault says that chooses its own code, text and layer.
+    fn chosen(code: &str, spec: &FaultSpec) -> Self {
+        let reason = Some(spec.text(Param::Reason)).filter(|reason| !reason.is_empty());
+        Self {
+            code: code.to_owned().into(),
+            description: reason.map(|reason| reason.to_owned().into()),
+            retry_after_s: Some(spec.number(Param::RetryAfterS)).filter(|wait| *wait > 0),
+            common: spec.text(Param::Layer) == "common",
+            ..Self::open_api(ProtoOaErrorCode::UnknownSymbol)
+        }
     }
 
     pub(crate) fn saying(self, description: &'static str) -> Self {
-        Self { description: Some(description), ..self }
+        Self { description: Some(description.into()), ..self }
     }
 
     pub(crate) fn about(self, account: i64) -> Self {
@@ -110,7 +146,23 @@ impl Desk<'_> {
             return Aftermath::Nothing;
         }
         let id = envelope.client_msg_id.as_deref();
-        match self.dispatch(envelope, id) {
+        let kind = message::open_api_type(envelope.payload_type);
+        let name = message::request_name(envelope.payload_type);
+        let admitted = self.admit(kind);
+        if let Some(lost) = self.faults.take(Fault::NoAnswer, name) {
+            if !lost.flag(Param::CarriedOut) {
+                return Aftermath::Nothing;
+            }
+            self.manner.lost = true;
+        }
+        self.manner.twice = self.faults.take(Fault::AnswerTwice, name).is_some();
+        self.manner.foreign_id = self.faults.take(Fault::ForeignId, name).is_some();
+        if let Some(late) = self.faults.take(Fault::DelayedAnswer, name) {
+            self.manner.delay = late.millis(Param::DelayMs);
+        }
+        let done =
+            admitted.and_then(|()| self.disturb(name)).and_then(|()| self.dispatch(envelope, kind, id));
+        match done {
             Ok(aftermath) => aftermath,
             Err(refusal) => {
                 self.refuse(&refusal, id);
@@ -119,9 +171,47 @@ impl Desk<'_> {
         }
     }
 
-    fn dispatch(&mut self, envelope: &ProtoMessage, id: Option<&str>) -> Result<Aftermath, Refusal> {
-        let kind = message::open_api_type(envelope.payload_type);
-        self.admit(kind)?;
+    /// The refusals that faults make up.
+    fn disturb(&mut self, request: &str) -> Result<(), Refusal> {
+        if let Some(spec) = self.faults.take(Fault::Error, request) {
+            return Err(Refusal::chosen(spec.text(Param::Code), &spec));
+        }
+        if let Some(active) = self.faults.get(Fault::Maintenance) {
+            let concerned = match active.spec.text(Param::Request) {
+                "" => !matches!(request, "ProtoOAApplicationAuthReq" | "ProtoOAVersionReq"),
+                wanted => wanted == request,
+            };
+            let left = match active.until {
+                Some(until) => until.saturating_sub(self.now.elapsed),
+                None => active.spec.millis(Param::EndInMs),
+            };
+            if concerned {
+                let code = ProtoOaErrorCode::ServerIsUnderMaintenance.as_str_name();
+                let end_ms = self.now.unix_ms + i64::try_from(left.as_millis()).unwrap_or_default();
+                return Err(Refusal {
+                    maintenance_end_ms: Some(end_ms),
+                    ..Refusal::chosen(code, &active.spec)
+                });
+            }
+        }
+        if let Some(active) = self.faults.get(Fault::CantRoute) {
+            let wanted = match active.spec.text(Param::Request) {
+                "" => "ProtoOAAccountAuthReq",
+                wanted => wanted,
+            };
+            if wanted == request {
+                return Err(Refusal::chosen(ProtoErrorCode::CantRouteRequest.as_str_name(), &active.spec));
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(
+        &mut self,
+        envelope: &ProtoMessage,
+        kind: Option<Oa>,
+        id: Option<&str>,
+    ) -> Result<Aftermath, Refusal> {
         let kind = kind.ok_or_else(Refusal::unsupported)?;
         if kind != Oa::ProtoOaApplicationAuthReq && !self.connection.application {
             return Err(Refusal::open_api(ProtoOaErrorCode::ChClientNotAuthenticated));
@@ -164,7 +254,15 @@ impl Desk<'_> {
         let Err(retry_after_s) = self.connection.limits.admit(key, historical, self.now.elapsed) else {
             return Ok(());
         };
-        Err(match self.settings.rate_answer {
+        let answer = match self.faults.get(Fault::RateLimit) {
+            Some(chosen) if chosen.spec.text(Param::Code) == "BLOCKED_PAYLOAD_TYPE" => RateAnswer::Blocked,
+            Some(_) => RateAnswer::FrequencyExceeded,
+            None => {
+                self.counters.breaches += 1;
+                self.settings.rate_answer
+            }
+        };
+        Err(match answer {
             RateAnswer::Blocked => Refusal {
                 retry_after_s: Some(retry_after_s),
                 ..Refusal::shared(ProtoErrorCode::BlockedPayloadType)
@@ -185,10 +283,21 @@ impl Desk<'_> {
         }
         let known = request.client_id == self.settings.client_id
             && request.client_secret == self.settings.client_secret;
-        if !known || self.faults.has(Fault::RejectCredentials) {
+        let rejected = self.faults.get(Fault::RejectCredentials).map(|active| active.spec.text(Param::Code));
+        if !known || rejected.is_some() {
             self.connection.end(Ending::Orderly, Reason::Credentials);
-            return Err(Refusal::open_api(ProtoOaErrorCode::ChClientAuthFailure)
-                .saying("clientId or clientSecret is incorrect"));
+            return Err(match rejected {
+                Some("CH_OA_CLIENT_NOT_FOUND") => Refusal::open_api(ProtoOaErrorCode::ChOaClientNotFound),
+                _ => Refusal::open_api(ProtoOaErrorCode::ChClientAuthFailure)
+                    .saying("clientId or clientSecret is incorrect"),
+            });
+        }
+        let connections_max = match self.faults.get(Fault::ConnectionsLimit) {
+            Some(active) => active.spec.count(),
+            None => self.settings.connections_max,
+        };
+        if self.applications >= connections_max {
+            return Err(Refusal::open_api(ProtoOaErrorCode::ConnectionsLimitExceeded));
         }
         self.connection.application = true;
         self.answer(&ProtoOaApplicationAuthRes { payload_type: None }, id);
@@ -219,7 +328,7 @@ impl Desk<'_> {
     }
 
     fn refresh_token(&mut self, request: &ProtoOaRefreshTokenReq, id: Option<&str>) -> Result<(), Refusal> {
-        if request.refresh_token != self.tokens.refresh {
+        if request.refresh_token != self.tokens.refresh || self.faults.has(Fault::ReplayedRefreshToken) {
             return Err(Refusal::open_api(ProtoOaErrorCode::ChAccessTokenInvalid));
         }
         self.tokens.replace(self.settings);
@@ -246,43 +355,43 @@ impl Desk<'_> {
                 .about(account));
         }
         self.connection.account = true;
+        self.connection.stranger_code = StrangerCode::default();
         self.answer(&ProtoOaAccountAuthRes { payload_type: None, ctid_trader_account_id: account }, id);
         Ok(())
     }
 
     fn account_logout(&mut self, request: &ProtoOaAccountLogoutReq, id: Option<&str>) -> Result<(), Refusal> {
         let account = self.check_account(request.ctid_trader_account_id)?;
-        self.connection.account = false;
-        for symbol in self.connection.subscriptions.drain().map(|(symbol, _)| symbol) {
-            self.market.unwatch(symbol, self.id);
-        }
+        self.connection.end_account(self.id, self.market);
         self.answer(&ProtoOaAccountLogoutRes { payload_type: None, ctid_trader_account_id: account }, id);
         let gone = ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
-        self.connection.send(self.now, &gone, None);
+        self.connection.push(self.now, &gone);
         Ok(())
     }
 
     pub(crate) fn answer<P: Payload>(&mut self, message: &P, id: Option<&str>) {
-        self.connection.send(self.now, message, id);
+        self.connection.answer(self.now, message, id, self.manner);
     }
 
-    fn refuse(&mut self, refusal: &Refusal, id: Option<&str>) {
-        *self.counters.errors.entry(refusal.code).or_default() += 1;
-        let description = refusal.description.map(str::to_owned);
+    pub(crate) fn refuse(&mut self, refusal: &Refusal, id: Option<&str>) {
+        *self.counters.errors.entry(message::error_name(&refusal.code)).or_default() += 1;
+        let description = refusal.description.as_deref().map(str::to_owned);
         if refusal.common {
             let answer = ProtoErrorRes {
-                error_code: refusal.code.to_owned(),
+                payload_type: None,
+                error_code: refusal.code.to_string(),
                 description,
-                ..ProtoErrorRes::default()
+                maintenance_end_timestamp: refusal.maintenance_end_ms.map(i64::unsigned_abs),
             };
             return self.answer(&answer, id);
         }
         let answer = ProtoOaErrorRes {
             payload_type: None,
             ctid_trader_account_id: refusal.account,
-            error_code: refusal.code.to_owned(),
+            error_code: refusal.code.to_string(),
             description,
-            maintenance_end_timestamp: None,
+            // Seconds here, milliseconds above (facts 3.13); never before the end.
+            maintenance_end_timestamp: refusal.maintenance_end_ms.map(|ms| (ms + 999).div_euclid(1_000)),
             retry_after: refusal.retry_after_s,
         };
         self.answer(&answer, id);
@@ -293,13 +402,22 @@ impl Desk<'_> {
         if self.connection.account && account == self.settings.account_id {
             return Ok(account);
         }
-        Err(Refusal::shared(ProtoErrorCode::InvalidRequest)
-            .saying("Trading account is not authorized")
-            .about(account))
+        let refusal = match self.connection.stranger_code {
+            StrangerCode::InvalidRequest => Refusal::shared(ProtoErrorCode::InvalidRequest),
+            StrangerCode::AccountNotAuthorized => Refusal::open_api(ProtoOaErrorCode::AccountNotAuthorized),
+        };
+        Err(refusal.saying("Trading account is not authorized").about(account))
     }
 
     pub(crate) fn position(&self, account: i64, symbol_id: i64) -> Result<usize, Refusal> {
-        let unknown = || Refusal::open_api(ProtoOaErrorCode::SymbolNotFound).about(account);
+        let unknown = || {
+            let code = match self.faults.get(Fault::SymbolChanged).map(|active| active.spec.text(Param::Code))
+            {
+                Some("UNKNOWN_SYMBOL") => ProtoOaErrorCode::UnknownSymbol,
+                _ => ProtoOaErrorCode::SymbolNotFound,
+            };
+            Refusal::open_api(code).about(account)
+        };
         self.market.catalogue().position(symbol_id).ok_or_else(unknown)
     }
 
@@ -312,10 +430,12 @@ impl Desk<'_> {
     }
 
     fn check_token(&self, access_token: &str) -> Result<(), Refusal> {
-        if access_token == self.tokens.access {
-            return Ok(());
+        let good = access_token == self.tokens.access;
+        match self.tokens.expired {
+            Some(code) if good => Err(Refusal::open_api(code)),
+            _ if good => Ok(()),
+            _ => Err(Refusal::open_api(ProtoOaErrorCode::ChAccessTokenInvalid)),
         }
-        Err(Refusal::open_api(ProtoOaErrorCode::ChAccessTokenInvalid))
     }
 }
 

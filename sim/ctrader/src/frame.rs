@@ -74,16 +74,41 @@ impl FrameDecoder {
 ///
 /// The envelope's payload is always written, even when it is empty: a published client needs it (facts 5.3).
 pub fn put_frame<P: Payload>(out: &mut BytesMut, message: &P, client_msg_id: Option<&str>) {
+    put_envelope(out, P::TYPE, message.encode_to_vec(), client_msg_id, &[]);
+}
+
+/// The same with fields no schema has, inside the message and in the envelope.
+pub(crate) fn put_frame_with_unknown_fields<P: Payload>(
+    out: &mut BytesMut,
+    message: &P,
+    client_msg_id: Option<&str>,
+) {
+    let mut payload = message.encode_to_vec();
+    // Field 1000 as a number, field 1001 as text.
+    payload.extend_from_slice(b"\xc0\x3e\x07\xca\x3e\x03new");
+    // Field 100 as text.
+    put_envelope(out, P::TYPE, payload, client_msg_id, b"\xa2\x06\x03new");
+}
+
+/// A frame of any payload type, its payload already encoded; `more` is put behind the envelope's fields.
+pub(crate) fn put_envelope(
+    out: &mut BytesMut,
+    payload_type: u32,
+    payload: Vec<u8>,
+    client_msg_id: Option<&str>,
+    more: &[u8],
+) {
     let envelope = ProtoMessage {
-        payload_type: P::TYPE,
-        payload: Some(Bytes::from(message.encode_to_vec())),
+        payload_type,
+        payload: Some(Bytes::from(payload)),
         client_msg_id: client_msg_id.map(str::to_owned),
     };
-    let len = envelope.encoded_len();
+    let len = envelope.encoded_len() + more.len();
     out.reserve(PREFIX_BYTES + len);
     // A frame of 4 GiB cannot be built from what the venue sends; the peer refuses a false length anyway.
     out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
     envelope.encode_raw(out);
+    out.put_slice(more);
 }
 
 #[cfg(test)]

@@ -7,14 +7,15 @@ use rustc_hash::FxHashMap;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// How long a payload type stays blocked after a breach; told to the client in whole seconds.
-const BLOCK: Duration = Duration::from_secs(1);
+/// How long a payload type stays blocked after a breach, in seconds, unless chosen otherwise.
+const BLOCK_S: u64 = 1;
 
 /// Counts the requests of one connection over the last second, historical ones apart.
 #[derive(Debug)]
 pub(crate) struct RequestLimits {
     ordinary: Window,
     historical: Window,
+    block_s: u64,
     /// Until when a payload type is refused. Unknown types share the key 0, so there are as many as the schema has.
     blocked: FxHashMap<u32, Duration>,
 }
@@ -31,8 +32,16 @@ impl RequestLimits {
         Self {
             ordinary: window(requests_per_s),
             historical: window(historical_per_s),
+            block_s: BLOCK_S,
             blocked: FxHashMap::default(),
         }
+    }
+
+    /// Other limits from now on; `block_s` is how long a payload type stays blocked after a breach.
+    pub(crate) fn choose(&mut self, requests_per_s: usize, historical_per_s: usize, block_s: Option<u64>) {
+        self.ordinary.requests_max = requests_per_s;
+        self.historical.requests_max = historical_per_s;
+        self.block_s = block_s.unwrap_or(BLOCK_S);
     }
 
     /// Counts a request, or says in how many seconds this payload type is accepted again.
@@ -49,8 +58,8 @@ impl RequestLimits {
         if window.admit(now) {
             return Ok(());
         }
-        self.blocked.insert(payload_type, now + BLOCK);
-        Err(BLOCK.as_secs())
+        self.blocked.insert(payload_type, now + Duration::from_secs(self.block_s));
+        Err(self.block_s)
     }
 }
 

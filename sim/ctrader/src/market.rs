@@ -8,8 +8,9 @@ use fastrand::Rng;
 
 use crate::Now;
 use crate::bars::Bars;
-use crate::catalogue::{Catalogue, Listing};
+use crate::catalogue::{Catalogue, Change, Listing};
 use crate::connection_id::ConnectionId;
+use crate::faults::Which;
 
 /// Past quotes kept per symbol for history.
 const QUOTES_KEPT: usize = 512;
@@ -19,6 +20,9 @@ const BEHIND_MAX: Duration = Duration::from_secs(1);
 
 /// The longest an unwatched symbol pretends to have been without a quote.
 const QUIET_MS_MAX: i64 = 3_000;
+
+/// How often a symbol that is kept from moving looks whether it may again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The last state of a symbol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +64,8 @@ pub(crate) struct Market {
     /// When each moving symbol steps next: due, symbol, run.
     steps: BinaryHeap<Reverse<(Duration, usize, u32)>>,
     gap_us: u64,
+    /// Symbols without quotes, and since when, Unix milliseconds.
+    halt: Option<(Which, i64)>,
 }
 
 impl Market {
@@ -78,11 +84,20 @@ impl Market {
         };
         let walks = catalogue.listings().iter().enumerate().map(walk).collect();
         let gap_us = 1_000_000 / u64::from(ticks_per_s.clamp(1, 1_000_000));
-        Self { catalogue, walks, steps: BinaryHeap::new(), gap_us }
+        Self { catalogue, walks, steps: BinaryHeap::new(), gap_us, halt: None }
     }
 
     pub(crate) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    pub(crate) fn change(&mut self, symbol: usize, change: Change) {
+        self.catalogue.change(symbol, change);
+    }
+
+    /// Keeps symbols from moving, or lets all of them move again.
+    pub(crate) fn halt(&mut self, now: Now, which: Option<Which>) {
+        self.halt = which.map(|which| (which, now.unix_ms));
     }
 
     pub(crate) fn quote(&self, symbol: usize) -> Quote {
@@ -114,7 +129,12 @@ impl Market {
         let walk = &mut self.walks[symbol];
         if walk.watchers.is_empty() {
             // The market went on while nobody looked: the last quote is a little old, never older than one sent.
-            let quiet_since = now.unix_ms - walk.rng.i64(0..=QUIET_MS_MAX);
+            let mut quiet_since = now.unix_ms - walk.rng.i64(0..=QUIET_MS_MAX);
+            if let Some((which, halted_ms)) = &self.halt
+                && which.has(symbol)
+            {
+                quiet_since = quiet_since.min(*halted_ms);
+            }
             walk.quote.at_ms = walk.quote.at_ms.max(quiet_since);
             walk.run = walk.run.wrapping_add(1);
             let due = now.elapsed + gap(&mut walk.rng, gap_us);
@@ -137,6 +157,11 @@ impl Market {
         self.steps.peek().map(|Reverse((due, ..))| *due)
     }
 
+    /// Moves a symbol once, due or not.
+    pub(crate) fn jolt(&mut self, symbol: usize, now: Now) -> QuoteEvent {
+        self.walks[symbol].step(&self.catalogue.listings()[symbol], symbol, now.unix_ms)
+    }
+
     /// Takes the next step that is due, if any.
     pub(crate) fn step(&mut self, now: Now) -> Option<QuoteEvent> {
         loop {
@@ -147,6 +172,10 @@ impl Market {
             self.steps.pop();
             let walk = &mut self.walks[symbol];
             if walk.run != run {
+                continue;
+            }
+            if self.halt.as_ref().is_some_and(|(which, _)| which.has(symbol)) {
+                self.steps.push(Reverse((now.elapsed + LOOK_EVERY, symbol, run)));
                 continue;
             }
             // From the time it was due, so that a late call does not slow the market down.

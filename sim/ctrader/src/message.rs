@@ -39,6 +39,8 @@ payloads! {
     ProtoOaVersionRes: Oa::ProtoOaVersionRes,
     ProtoOaAccountsTokenInvalidatedEvent: Oa::ProtoOaAccountsTokenInvalidatedEvent,
     ProtoOaAccountDisconnectEvent: Oa::ProtoOaAccountDisconnectEvent,
+    ProtoOaClientDisconnectEvent: Oa::ProtoOaClientDisconnectEvent,
+    ProtoOaSymbolChangedEvent: Oa::ProtoOaSymbolChangedEvent,
     ProtoOaSymbolsListReq: Oa::ProtoOaSymbolsListReq,
     ProtoOaSymbolsListRes: Oa::ProtoOaSymbolsListRes,
     ProtoOaSymbolByIdReq: Oa::ProtoOaSymbolByIdReq,
@@ -76,12 +78,30 @@ pub(crate) fn is_heartbeat(payload_type: u32) -> bool {
     payload_type == wire::ProtoHeartbeatEvent::TYPE
 }
 
+/// True for the messages a client asks with that this venue can answer.
+pub(crate) fn is_request(payload_type: u32) -> bool {
+    open_api_type(payload_type).is_some_and(|oa| oa.as_str_name().ends_with("_REQ"))
+}
+
+/// The message name of a request; empty where it is unknown.
+pub(crate) fn request_name(payload_type: u32) -> &'static str {
+    PAYLOADS.iter().find(|(_, known)| *known == payload_type).map_or("", |(name, _)| name)
+}
+
 /// The name a payload type goes by in metrics.
 pub(crate) fn name(payload_type: u32) -> &'static str {
     if is_heartbeat(payload_type) {
         return Common::HeartbeatEvent.as_str_name();
     }
     open_api_type(payload_type).map_or("unknown", |oa| oa.as_str_name())
+}
+
+/// The name an error code goes by in metrics: itself, or `other` for a text nobody knows.
+pub(crate) fn error_name(code: &str) -> &'static str {
+    wire::ProtoOaErrorCode::from_str_name(code)
+        .map(|code| code.as_str_name())
+        .or_else(|| wire::ProtoErrorCode::from_str_name(code).map(|code| code.as_str_name()))
+        .unwrap_or("other")
 }
 
 /// True for the requests that count against the lower of the two request rates (facts 3.4).

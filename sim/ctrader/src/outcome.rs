@@ -80,6 +80,8 @@ pub struct Counters {
     pub requests: BTreeMap<&'static str, u64>,
     /// Error answers, by code.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Requests beyond the venue's own limits; not counted while a fault has chosen others.
+    pub breaches: u64,
     /// Spot events sent, snapshots included.
     pub spot_events: u64,
     /// Spot events a fault withheld.

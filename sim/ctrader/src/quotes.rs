@@ -3,6 +3,7 @@
 use crate::connection::Subscription;
 use crate::desk::{Desk, Refusal, read_period};
 use crate::fault::Fault;
+use crate::param::Param;
 use crate::wire::{
     ProtoErrorCode, ProtoOaErrorCode, ProtoOaSubscribeLiveTrendbarReq, ProtoOaSubscribeLiveTrendbarRes,
     ProtoOaSubscribeSpotsReq, ProtoOaSubscribeSpotsRes, ProtoOaUnsubscribeLiveTrendbarReq,
@@ -10,26 +11,70 @@ use crate::wire::{
 };
 
 impl Desk<'_> {
-    /// All or nothing: whether the real venue subscribes the others is not known (facts 3.5).
+    /// All or nothing, unless a fault wants a part of a refused request to take effect: what the real venue does is
+    /// not known (facts 3.5).
     pub(crate) fn subscribe_spots(
         &mut self,
         request: &ProtoOaSubscribeSpotsReq,
         id: Option<&str>,
     ) -> Result<(), Refusal> {
         let account = self.check_account(request.ctid_trader_account_id)?;
-        let symbols = self.positions(account, &request.symbol_id)?;
-        if symbols.iter().any(|symbol| self.connection.subscriptions.contains_key(symbol)) {
-            return Err(Refusal::open_api(ProtoOaErrorCode::AlreadySubscribed).about(account));
-        }
-        self.answer(&ProtoOaSubscribeSpotsRes { payload_type: None, ctid_trader_account_id: account }, id);
-        for symbol in symbols {
-            let subscription = Subscription::new(request.subscribe_to_spot_timestamp());
-            if self.connection.subscriptions.insert(symbol, subscription).is_none() {
-                self.market.watch(symbol, self.id, self.now);
-                self.send_snapshot(symbol);
+        let timestamp = request.subscribe_to_spot_timestamp();
+        let (mut good, mut refusal) = (Vec::new(), None);
+        let before_only = match self.faults.get(Fault::PartialBatch) {
+            Some(active) => active.spec.text(Param::Effect) == "before",
+            None => false,
+        };
+        for key in &request.symbol_id {
+            let judged = self.position(account, *key).and_then(|symbol| {
+                if self.connection.subscriptions.contains_key(&symbol) {
+                    return Err(Refusal::open_api(ProtoOaErrorCode::AlreadySubscribed).about(account));
+                }
+                Ok(symbol)
+            });
+            match judged {
+                Ok(symbol) if refusal.is_none() || !before_only => good.push(symbol),
+                Ok(_) => {}
+                Err(why) => {
+                    refusal.get_or_insert(why);
+                }
             }
         }
+        match refusal {
+            Some(refusal) if self.faults.has(Fault::PartialBatch) => self.refuse(&refusal, id),
+            Some(refusal) => return Err(refusal),
+            None => {
+                let answer = ProtoOaSubscribeSpotsRes { payload_type: None, ctid_trader_account_id: account };
+                self.answer(&answer, id);
+            }
+        }
+        good.sort_unstable();
+        good.dedup();
+        for symbol in good {
+            self.begin_spots(symbol, timestamp);
+        }
         Ok(())
+    }
+
+    fn begin_spots(&mut self, symbol: usize, timestamp: bool) {
+        let mut subscription = Subscription::new(timestamp);
+        if let Some(active) = self.faults.get(Fault::NoSnapshot).filter(|active| active.which.has(symbol)) {
+            self.counters.withheld += 1;
+            if !active.spec.flag(Param::Held) {
+                return;
+            }
+            subscription.dead = true;
+            subscription.snapshot_due = false;
+        }
+        let dead = subscription.dead;
+        self.connection.subscriptions.insert(symbol, subscription);
+        // One that is still telling late events is watched already.
+        if self.connection.late.remove(&symbol).is_none() {
+            self.market.watch(symbol, self.id, self.now);
+        }
+        if !dead {
+            self.send_snapshot(symbol);
+        }
     }
 
     pub(crate) fn unsubscribe_spots(
@@ -40,10 +85,13 @@ impl Desk<'_> {
         let account = self.check_account(request.ctid_trader_account_id)?;
         let mut unknown = false;
         for symbol in self.positions(account, &request.symbol_id)? {
-            if self.connection.subscriptions.remove(&symbol).is_some() {
-                self.market.unwatch(symbol, self.id);
-            } else {
-                unknown = true;
+            match (self.connection.subscriptions.remove(&symbol), self.faults.get(Fault::LateEvents)) {
+                (Some(subscription), Some(late)) => {
+                    let left = late.spec.number(Param::Count);
+                    self.connection.late.insert(symbol, (subscription, left));
+                }
+                (Some(_), None) => self.market.unwatch(symbol, self.id),
+                (None, _) => unknown = true,
             }
         }
         if unknown {
@@ -97,7 +145,7 @@ impl Desk<'_> {
     }
 
     fn send_snapshot(&mut self, symbol: usize) {
-        if self.faults.has(Fault::Mute) {
+        if self.faults.concerns(Fault::Mute, symbol) {
             if let Some(subscription) = self.connection.subscriptions.get_mut(&symbol) {
                 subscription.snapshot_due = true;
             }

@@ -29,6 +29,8 @@ pub struct VenueSettings {
     pub requests_per_s: usize,
     /// Historical requests per second and connection (facts 3.4).
     pub historical_per_s: usize,
+    /// Connections of the application that are let in (facts 3.4).
+    pub connections_max: usize,
     /// What a client is told that asks too often.
     pub rate_answer: RateAnswer,
     /// Longest frame accepted from a client, in bytes.
@@ -59,6 +61,7 @@ impl Default for VenueSettings {
             inactivity_cutoff: Duration::from_secs(30),
             requests_per_s: 50,
             historical_per_s: 5,
+            connections_max: 25,
             rate_answer: RateAnswer::Blocked,
             frame_bytes_max: 1 << 20,
         }

@@ -7,31 +7,32 @@ use fastrand::Rng;
 
 use crate::Now;
 use crate::catalogue::Catalogue;
-use crate::connection::{Connection, Sent};
+use crate::connection::{Connection, Manner, Sent};
 use crate::connection_id::ConnectionId;
 use crate::desk::{Aftermath, Desk, Tokens};
-use crate::fault::{Fault, FaultSet};
+use crate::fault::{Fault, FaultSet, Lasting};
+use crate::fault_spec::{FaultSpec, SpecError};
+use crate::faults::{Faults, Which};
 use crate::frame::FrameError;
 use crate::market::{Market, Quote, QuoteEvent};
+use crate::mishap::Loss;
 use crate::outcome::{Counters, Ending, Output, Reason};
+use crate::param::Param;
 use crate::settings::VenueSettings;
-use crate::wire::{
-    ProtoErrorCode, ProtoErrorRes, ProtoHeartbeatEvent, ProtoOaAccountDisconnectEvent,
-    ProtoOaAccountsTokenInvalidatedEvent,
-};
+use crate::wire::{ProtoErrorCode, ProtoErrorRes, ProtoHeartbeatEvent};
 
 /// The venue in a box.
 ///
 /// Give it bytes and time; take outputs with [`Venue::poll`] after each call until there are none; call
 /// [`Venue::timeout`] when [`Venue::deadline`] is reached.
 pub struct Venue {
-    settings: VenueSettings,
-    market: Market,
-    connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) settings: VenueSettings,
+    pub(crate) market: Market,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     /// Connections with something to send or about to end, each once.
     ready: VecDeque<ConnectionId>,
-    tokens: Tokens,
-    faults: FaultSet,
+    pub(crate) tokens: Tokens,
+    pub(crate) faults: Faults,
     counters: Counters,
     rng: Rng,
 }
@@ -48,7 +49,7 @@ impl Venue {
             connections: BTreeMap::new(),
             ready: VecDeque::new(),
             tokens,
-            faults: FaultSet::default(),
+            faults: Faults::default(),
             counters: Counters::default(),
             rng,
         }
@@ -59,16 +60,16 @@ impl Venue {
         self.counters.opened += 1;
         let id = ConnectionId::from_number(self.counters.opened);
         let silence = self.next_silence();
-        self.connections.insert(id, Connection::new(&self.settings, now, silence));
+        let mut connection = Connection::new(&self.settings, now, silence);
+        self.tune(&mut connection, now);
+        self.connections.insert(id, connection);
         id
     }
 
     /// The shell ended a connection, or saw its end. Unknown names are ignored.
     pub fn closed(&mut self, id: ConnectionId, reason: Reason) {
-        if let Some(connection) = self.connections.remove(&id) {
-            for symbol in connection.subscriptions.keys() {
-                self.market.unwatch(*symbol, id);
-            }
+        if let Some(mut connection) = self.connections.remove(&id) {
+            connection.end_account(id, &mut self.market);
             *self.counters.closed.entry(reason).or_default() += 1;
         }
     }
@@ -85,8 +86,11 @@ impl Venue {
         }
     }
 
-    /// Time has passed: the market moves, heartbeats go out, silent clients are cut off.
+    /// Time has passed: faults end, the market moves, heartbeats go out, silent clients are cut off.
     pub fn timeout(&mut self, now: Now) {
+        while let Some(fault) = self.faults.over(now) {
+            self.fault(now, fault, false);
+        }
         while let Some(event) = self.market.step(now) {
             self.deliver(now, event);
         }
@@ -102,9 +106,10 @@ impl Venue {
         for id in ids {
             let silence = self.next_silence();
             let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.release(now);
             if connection.last_in + cutoff <= now.elapsed {
                 connection.end(Ending::Orderly, Reason::Inactivity);
-            } else {
+            } else if connection.last_out + connection.silence <= now.elapsed {
                 connection.send(now, &ProtoHeartbeatEvent { payload_type: None }, None);
                 connection.silence = silence;
                 self.counters.heartbeats += 1;
@@ -118,7 +123,7 @@ impl Venue {
         let cutoff = self.settings.inactivity_cutoff;
         let waiting = |connection: &&Connection| connection.ending.is_none() && !self.is_stalled();
         let timers = self.connections.values().filter(waiting).map(|connection| connection.deadline(cutoff));
-        timers.chain(self.market.deadline()).min()
+        timers.chain(self.market.deadline()).chain(self.faults.deadline()).min()
     }
 
     /// The next thing to do, or `None` until something happens.
@@ -132,7 +137,7 @@ impl Venue {
             }
             if connection.has_output() {
                 let bytes = connection.take_output();
-                if connection.ending.is_some() {
+                if connection.ending.is_some() || connection.has_output() {
                     connection.queued = true;
                     self.ready.push_front(id);
                 }
@@ -146,25 +151,60 @@ impl Venue {
         None
     }
 
-    /// Switches a fault; one that happens once does so when switched on.
-    pub fn fault(&mut self, now: Now, fault: Fault, on: bool) {
-        match fault {
-            Fault::Cut if on => self.end_all(Ending::Reset),
-            Fault::CutInsideFrame if on => self.cut_inside_frame(),
-            Fault::Cut | Fault::CutInsideFrame => {}
-            Fault::Stall | Fault::Mute | Fault::HangTls | Fault::Refuse | Fault::RejectCredentials => {
-                let was = self.faults;
-                self.faults.set(fault, on);
-                if was != self.faults && !on {
-                    self.resume(now, fault);
-                }
+    /// Switches a fault, with what was chosen about it; one that happens once does so when switched on.
+    ///
+    /// A bare [`Fault`] has nothing chosen. A lasting fault that is on already goes on with what is chosen now. Symbols
+    /// the venue does not have are passed over; [`Venue::check`] finds them.
+    pub fn fault(&mut self, now: Now, fault: impl Into<FaultSpec>, on: bool) {
+        let spec = fault.into();
+        match (spec.row().lasting, on) {
+            (Lasting::Once, true) => self.happen(now, &spec),
+            (Lasting::Once, false) => {}
+            (Lasting::UntilSwitchedOff, true) => {
+                let fault = spec.fault();
+                self.end_fault(now, fault);
+                let which = Which::read(&spec, self.market.catalogue());
+                self.faults.start(now, spec, which);
+                self.begin_fault(now, fault);
             }
+            (Lasting::UntilSwitchedOff, false) => self.end_fault(now, spec.fault()),
         }
+    }
+
+    /// Ends every lasting fault.
+    pub fn heal(&mut self, now: Now) {
+        let on: Vec<Fault> = self.faults.active().map(|active| active.spec.fault()).collect();
+        for fault in on {
+            self.fault(now, fault, false);
+        }
+    }
+
+    /// Finds what cannot be meant: symbols the venue does not have.
+    ///
+    /// # Errors
+    /// [`SpecError::Unusable`] with their names.
+    pub fn check(&self, spec: &FaultSpec) -> Result<(), SpecError> {
+        let unknown = spec.unknown_symbols(self.catalogue());
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let wanted = format!("names of symbols the venue has, and it has no {}", unknown.join(", "));
+        Err(SpecError::Unusable { fault: spec.row().name, param: Param::Symbols.name(), wanted })
     }
 
     /// The lasting faults that are on.
     pub fn faults(&self) -> FaultSet {
-        self.faults
+        self.faults.on()
+    }
+
+    /// The lasting faults that are on, with what was chosen about each and when it is over by itself (time elapsed).
+    pub fn active_faults(&self) -> impl Iterator<Item = (&FaultSpec, Option<Duration>)> {
+        self.faults.active().map(|active| (&active.spec, active.until))
+    }
+
+    /// The refresh token that is good now.
+    pub fn refresh_token(&self) -> &str {
+        self.tokens.refresh()
     }
 
     /// Every connection there is.
@@ -212,13 +252,14 @@ impl Venue {
         &self.counters
     }
 
-    fn is_stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         self.faults.has(Fault::Stall)
     }
 
     /// Takes the whole frames a connection has sent and acts on them.
-    fn work(&mut self, id: ConnectionId, now: Now) {
+    pub(crate) fn work(&mut self, id: ConnectionId, now: Now) {
         let mut replaced = false;
+        let applications = self.connections.values().filter(|connection| connection.application).count();
         while let Some(connection) = self.connections.get_mut(&id).filter(|held| held.ending.is_none()) {
             match connection.decoder.next_envelope() {
                 Ok(Some(envelope)) => {
@@ -230,8 +271,10 @@ impl Venue {
                         market: &mut self.market,
                         tokens: &mut self.tokens,
                         settings: &self.settings,
-                        faults: self.faults,
+                        faults: &mut self.faults,
                         counters: &mut self.counters,
+                        applications,
+                        manner: Manner::default(),
                     };
                     replaced |= desk.handle(&envelope) == Aftermath::TokensReplaced;
                 }
@@ -250,14 +293,18 @@ impl Venue {
         }
         self.queue(id);
         if replaced {
-            self.end_sessions(now, "access token was replaced");
+            // Both events follow a refresh (facts 3.2); whether the session goes on is known of neither.
+            let ends = !self.faults.has(Fault::RefreshSparesSession);
+            let reason = "access token was replaced";
+            self.lose_sessions(now, &Loss { invalidated: Some(reason), gone: true, ends, ..Loss::default() });
         }
     }
 
     /// Tells one step of the market to everybody who watches.
-    fn deliver(&mut self, now: Now, event: QuoteEvent) {
-        let withheld = self.is_stalled() || self.faults.has(Fault::Mute);
+    pub(crate) fn deliver(&mut self, now: Now, event: QuoteEvent) {
+        let withheld = self.is_stalled() || self.faults.concerns(Fault::Mute, event.symbol);
         let account = self.settings.account_id;
+        let mut done = Vec::new();
         for at in 0..self.market.watchers(event.symbol).len() {
             let id = self.market.watchers(event.symbol)[at];
             let Some(connection) = self.connections.get_mut(&id) else { continue };
@@ -269,60 +316,28 @@ impl Venue {
                 self.counters.withheld += 1;
                 continue;
             }
-            connection.send_event(now, account, &self.market, event);
-            self.counters.spot_events += 1;
+            if connection.send_event(now, account, &self.market, event) {
+                self.counters.spot_events += 1;
+            } else {
+                self.counters.withheld += 1;
+            }
+            if connection.late.get(&event.symbol).is_some_and(|(_, left)| *left == 0) {
+                connection.late.remove(&event.symbol);
+                done.push(id);
+            }
             self.queue(id);
         }
-    }
-
-    /// Ends the account's session on every connection, as after a refresh (facts 3.2).
-    fn end_sessions(&mut self, now: Now, reason: &str) {
-        let account = self.settings.account_id;
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for id in ids {
-            let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.account)
-            else {
-                continue;
-            };
-            connection.account = false;
-            for symbol in connection.subscriptions.drain().map(|(symbol, _)| symbol) {
-                self.market.unwatch(symbol, id);
-            }
-            let invalidated = ProtoOaAccountsTokenInvalidatedEvent {
-                payload_type: None,
-                ctid_trader_account_ids: vec![account],
-                reason: Some(reason.to_owned()),
-            };
-            connection.send(now, &invalidated, None);
-            let gone = ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
-            connection.send(now, &gone, None);
-            self.queue(id);
+        for id in done {
+            self.market.unwatch(event.symbol, id);
         }
     }
 
-    /// Makes up for what a fault held back.
-    fn resume(&mut self, now: Now, fault: Fault) {
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for id in ids {
-            if fault == Fault::Stall {
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.last_in = now.elapsed;
-                    connection.last_out = now.elapsed;
-                }
-                self.work(id, now);
-            }
-            if matches!(fault, Fault::Stall | Fault::Mute) && !self.faults.has(Fault::Mute) {
-                self.send_owed_snapshots(id, now);
-            }
-        }
-    }
-
-    fn send_owed_snapshots(&mut self, id: ConnectionId, now: Now) {
+    pub(crate) fn send_owed_snapshots(&mut self, id: ConnectionId, now: Now) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let mut owed: Vec<usize> = connection
             .subscriptions
             .iter()
-            .filter(|(_, held)| held.snapshot_due)
+            .filter(|(symbol, held)| held.snapshot_due && !self.faults.concerns(Fault::Mute, **symbol))
             .map(|(symbol, _)| *symbol)
             .collect();
         owed.sort_unstable();
@@ -333,28 +348,8 @@ impl Venue {
         self.queue(id);
     }
 
-    fn cut_inside_frame(&mut self) {
-        let account = self.settings.account_id;
-        for connection in self.connections.values_mut() {
-            // Any frame will do; one long enough that half of it is more than the length.
-            let half = ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
-            connection.send_half(&half);
-        }
-        self.end_all(Ending::Abrupt);
-    }
-
-    fn end_all(&mut self, ending: Ending) {
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for id in ids {
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.end(ending, Reason::Fault);
-            }
-            self.queue(id);
-        }
-    }
-
     /// Puts a connection in the list of those [`Venue::poll`] looks at, where it belongs there.
-    fn queue(&mut self, id: ConnectionId) {
+    pub(crate) fn queue(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if !connection.queued && (connection.has_output() || connection.ending.is_some()) {
             connection.queued = true;

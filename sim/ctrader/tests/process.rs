@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sim_ctrader::wire::{
     ProtoHeartbeatEvent, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes, ProtoOaApplicationAuthReq,
     ProtoOaApplicationAuthRes, ProtoOaSpotEvent, ProtoOaSubscribeSpotsReq, ProtoOaSubscribeSpotsRes,
@@ -95,9 +95,14 @@ impl Simulator {
 
     /// Status code and body of a request to the admin port.
     async fn admin(&self, method: &str, path: &str) -> (u16, Value) {
+        self.send(method, path, "").await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -218,7 +223,12 @@ fn unix_ms() -> i64 {
 #[tokio::test]
 async fn faults_are_listed_switched_and_cleared_by_name() {
     let simulator = Simulator::start("names").await;
-    let names = ["cut", "cut-inside-frame", "stall", "mute", "hang-tls", "refuse", "reject-credentials"];
+    let names: Vec<&str> = sim_ctrader::FAULTS.iter().map(|row| row.name).collect();
+    let lasting: Vec<&str> = sim_ctrader::FAULTS
+        .iter()
+        .filter(|row| row.lasting == sim_ctrader::Lasting::UntilSwitchedOff)
+        .map(|row| row.name)
+        .collect();
     let on = async || -> Vec<String> {
         let (_, list) = simulator.admin("GET", "/faults").await;
         let list = list.as_array().unwrap().clone();
@@ -229,15 +239,87 @@ async fn faults_are_listed_switched_and_cleared_by_name() {
             .collect()
     };
     assert!(on().await.is_empty());
-    for name in names {
+    for name in &names {
         simulator.switch("POST", name).await;
     }
-    assert_eq!(on().await, ["stall", "mute", "hang-tls", "refuse", "reject-credentials"]);
+    assert_eq!(on().await, lasting);
     simulator.switch("DELETE", "mute").await;
-    assert_eq!(on().await, ["stall", "hang-tls", "refuse", "reject-credentials"]);
+    assert_eq!(on().await, lasting.iter().filter(|name| **name != "mute").copied().collect::<Vec<_>>());
     assert_eq!(simulator.admin("DELETE", "/faults").await.0, 200);
     assert!(on().await.is_empty());
     assert_eq!(simulator.admin("POST", "/faults/earthquake").await.0, 404);
+}
+
+#[tokio::test]
+async fn parameters_are_taken_shown_and_refused_by_name() {
+    let simulator = Simulator::start("params").await;
+    let mute = json!({ "symbols": ["EURUSD"], "for_ms": 600_000 });
+    let (code, shown) = simulator.send("POST", "/faults/mute", &mute.to_string()).await;
+    assert_eq!((code, &shown["chosen"], &shown["on"]), (200, &mute, &true.into()));
+    assert!(shown["left_ms"].as_u64().unwrap() > 500_000);
+    assert_eq!(shown["params"]["symbols"]["type"], "array of strings");
+    for (path, body, words) in [
+        ("/faults/mute", r#"{"symbols":["NOSUCH"]}"#, "NOSUCH"),
+        ("/faults/mute", r#"{"loud":true}"#, "loud"),
+        ("/faults/mute", "{", "no JSON"),
+    ] {
+        let (code, answer) = simulator.send("POST", path, body).await;
+        assert_eq!(code, 400);
+        assert!(answer["error"].as_str().unwrap().contains(words), "{answer}");
+    }
+    // Over by itself, with nobody connected.
+    simulator.send("POST", "/faults/stall", r#"{"for_ms":20}"#).await;
+    let over = async {
+        loop {
+            let (_, list) = simulator.admin("GET", "/faults").await;
+            if list.as_array().unwrap().iter().all(|row| row["name"] != "stall" || row["on"] == false) {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, over).await.unwrap();
+    simulator.dial().await.unwrap().log_in().await;
+}
+
+#[tokio::test]
+async fn a_handshake_may_be_reset_and_a_close_may_come_without_notify() {
+    let simulator = Simulator::start("reset").await;
+    let mut before = simulator.dial().await.unwrap();
+    simulator.switch("POST", "reset-handshake").await;
+    let error = simulator.dial().await.err().unwrap();
+    assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error:?}");
+    before.log_in().await;
+    simulator.switch("DELETE", "reset-handshake").await;
+    let mut orderly = simulator.dial().await.unwrap();
+    orderly.log_in().await;
+    simulator.switch("POST", "close").await;
+    let (ended, rest) = orderly.end().await;
+    assert!(ended.is_ok() && rest == 0, "{ended:?}");
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    simulator.switch("POST", "close-without-notify").await;
+    let (ended, rest) = client.end().await;
+    assert_eq!((ended.unwrap_err().kind(), rest), (io::ErrorKind::UnexpectedEof, 0));
+}
+
+#[tokio::test]
+async fn one_byte_at_a_time_is_what_reaches_the_client() {
+    let simulator = Simulator::start("bytes").await;
+    simulator.switch("POST", "one-byte-writes").await;
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    client.subscribe(1).await;
+    let mut buffer = [0; 4_096];
+    // Otherwise a read brings whole frames; now it brings less than the length of one, sooner or later.
+    let short = async {
+        loop {
+            let count = client.stream.read(&mut buffer).await.unwrap();
+            if (1..4).contains(&count) {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, short).await.unwrap();
 }
 
 #[tokio::test]

@@ -28,6 +28,12 @@ const READ_BYTES: usize = 16 << 10;
 pub(super) async fn attend(stream: TcpStream, tls: TlsAcceptor, shared: &Shared, stop: &CancellationToken) {
     let mut faults = shared.faults();
     let handshake = async {
+        if faults.borrow_and_update().has(Fault::ResetHandshake) {
+            // After the client's first bytes: in the middle of its handshake, not before.
+            let _ = timeout(HANDSHAKE_WITHIN, stream.readable()).await;
+            let _ = stream.set_zero_linger();
+            return None;
+        }
         tokio::select! {
             () = none_of(&mut faults, &[Fault::Stall, Fault::HangTls]) => {}
             () = left(&stream) => return None,
@@ -105,9 +111,14 @@ async fn write_all(
 ) -> Ending {
     loop {
         let (bytes, ending) = outbox.take().await;
+        let one_byte = faults.borrow().has(Fault::OneByteWrites);
         let send = async {
-            write.write_all(&bytes).await?;
-            write.flush().await
+            let len = if one_byte { 1 } else { bytes.len().max(1) };
+            for part in bytes.chunks(len) {
+                write.write_all(part).await?;
+                write.flush().await?;
+            }
+            Ok::<(), std::io::Error>(())
         };
         if let Some(ending) = ending {
             // A client that does not take its last bytes is left without them.

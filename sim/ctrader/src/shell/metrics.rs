@@ -44,11 +44,12 @@ impl Collector for VenueMetrics {
     }
 }
 
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 4] {
+fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 5] {
     [
         ("sim_connections_opened", "Connections ever opened", counters.opened),
         ("sim_spot_events", "Spot events sent, snapshots included", counters.spot_events),
         ("sim_spot_events_withheld", "Spot events a fault withheld", counters.withheld),
+        ("sim_requests_beyond_limit", "Requests beyond the venue's own limits", counters.breaches),
         ("sim_heartbeats", "Heartbeats sent", counters.heartbeats),
     ]
 }

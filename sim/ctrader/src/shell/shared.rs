@@ -8,7 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::outbox::Outbox;
-use crate::{ConnectionId, Ending, Fault, FaultRow, FaultSet, Now, Output, Reason, Venue, VenueSettings};
+use crate::{
+    ConnectionId, Ending, Fault, FaultRow, FaultSet, FaultSpec, Now, Output, Reason, SpecError, Venue,
+    VenueSettings,
+};
 
 /// The shortest time between two looks at the market: quotes due closer together leave in one write.
 const MARKET_STEP: Duration = Duration::from_millis(1);
@@ -62,13 +65,31 @@ impl Shared {
         });
     }
 
-    pub(super) fn fault(&self, row: &FaultRow, on: bool) {
-        info!(fault = row.name, on, "fault switched");
-        let faults = self.act(|held, now| {
-            held.venue.fault(now, row.fault, on);
-            held.venue.faults()
-        });
-        self.faults.send_replace(faults);
+    /// Switches a fault; what is known about it.
+    ///
+    /// # Errors
+    /// [`SpecError`] where it names symbols the venue does not have.
+    pub(super) fn fault(&self, spec: FaultSpec, on: bool) -> Result<&'static FaultRow, SpecError> {
+        let row = spec.row();
+        self.look(|venue| venue.check(&spec))?;
+        info!(fault = row.name, on, params = %spec.params(), "fault switched");
+        self.act(|held, now| held.venue.fault(now, spec, on));
+        Ok(row)
+    }
+
+    /// Ends every lasting fault.
+    pub(super) fn heal(&self) {
+        info!("faults ended");
+        self.act(|held, now| held.venue.heal(now));
+    }
+
+    /// What was chosen about a fault that is on, and how long it lasts yet.
+    pub(super) fn active_fault(&self, fault: Fault) -> Option<(Value, Option<Duration>)> {
+        let elapsed = self.now().elapsed;
+        self.look(|venue| {
+            let (spec, until) = venue.active_faults().find(|(spec, _)| spec.fault() == fault)?;
+            Some((spec.params(), until.map(|until| until.saturating_sub(elapsed))))
+        })
     }
 
     pub(super) fn faults(&self) -> watch::Receiver<FaultSet> {
@@ -136,6 +157,8 @@ impl Shared {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let result = call(&mut held, now);
         held.dispatch();
+        let faults = held.venue.faults();
+        self.faults.send_if_modified(|known| std::mem::replace(known, faults) != faults);
         drop(held);
         self.moved.notify_one();
         result

@@ -11,7 +11,8 @@ use sim_ctrader::wire::{
     ProtoOaSubscribeSpotsRes,
 };
 use sim_ctrader::{
-    ConnectionId, Ending, FrameDecoder, Now, Output, Payload, Reason, Venue, VenueSettings, put_frame,
+    ConnectionId, Ending, Fault, FaultSpec, FrameDecoder, FrameError, Now, Output, Payload, Reason, Venue,
+    VenueSettings, put_frame,
 };
 
 pub(crate) const ACCOUNT: i64 = 1_000_001;
@@ -27,6 +28,10 @@ struct Peer {
     decoder: FrameDecoder,
     envelopes: VecDeque<ProtoMessage>,
     bytes: Vec<u8>,
+    /// Length of each write.
+    writes: Vec<usize>,
+    /// Why the bytes make no sense any more.
+    broken: Option<FrameError>,
     closed: Option<(Ending, Reason)>,
 }
 
@@ -58,6 +63,8 @@ impl Bench {
             decoder: FrameDecoder::new(1 << 20),
             envelopes: VecDeque::new(),
             bytes: Vec::new(),
+            writes: Vec::new(),
+            broken: None,
             closed: None,
         };
         self.peers.insert(id, peer);
@@ -122,10 +129,17 @@ impl Bench {
                     let peer = self.peers.get_mut(&id).unwrap();
                     assert!(peer.closed.is_none(), "bytes after the end");
                     peer.bytes.extend_from_slice(&bytes);
+                    peer.writes.push(bytes.len());
                     peer.decoder.push(&bytes);
-                    while let Some(envelope) = peer.decoder.next_envelope().unwrap() {
-                        assert!(envelope.payload.is_some(), "the payload field is always written");
-                        peer.envelopes.push_back(envelope);
+                    while peer.broken.is_none() {
+                        match peer.decoder.next_envelope() {
+                            Ok(Some(envelope)) => {
+                                assert!(envelope.payload.is_some(), "the payload field is always written");
+                                peer.envelopes.push_back(envelope);
+                            }
+                            Ok(None) => break,
+                            Err(error) => peer.broken = Some(error),
+                        }
                     }
                 }
                 Output::Close { id, ending, reason } => {
@@ -171,6 +185,35 @@ impl Bench {
     /// Every byte the connection was sent.
     pub(crate) fn bytes(&self, id: ConnectionId) -> &[u8] {
         &self.peers[&id].bytes
+    }
+
+    /// The length of each write to the connection.
+    pub(crate) fn writes(&self, id: ConnectionId) -> &[usize] {
+        &self.peers[&id].writes
+    }
+
+    /// Why the connection's bytes make no sense any more.
+    pub(crate) fn broken(&self, id: ConnectionId) -> Option<FrameError> {
+        self.peers[&id].broken
+    }
+
+    /// Switches a fault on with these parameters, or lets it happen.
+    pub(crate) fn fault(&mut self, name: &str, params: &serde_json::Value) {
+        let spec = FaultSpec::named(name, params).unwrap();
+        self.venue.check(&spec).unwrap();
+        self.venue.fault(self.now(), spec, true);
+        self.pump();
+    }
+
+    /// Switches a fault off.
+    pub(crate) fn heal(&mut self, fault: Fault) {
+        self.venue.fault(self.now(), fault, false);
+        self.pump();
+    }
+
+    /// Nothing more has come.
+    pub(crate) fn assert_silent(&mut self, id: ConnectionId) {
+        assert_eq!(self.next(id), None);
     }
 
     pub(crate) fn closed(&self, id: ConnectionId) -> Option<(Ending, Reason)> {

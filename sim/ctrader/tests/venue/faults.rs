@@ -4,9 +4,11 @@ use crate::bench::{ACCOUNT, Bench, application_auth, framed, subscribe_spots};
 use proptest::prelude::*;
 use prost::Message as _;
 use sim_ctrader::wire::{
-    ProtoHeartbeatEvent, ProtoOaSpotEvent, ProtoOaSubscribeSpotsRes, ProtoOaVersionReq, ProtoOaVersionRes,
+    ProtoHeartbeatEvent, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes, ProtoOaApplicationAuthRes,
+    ProtoOaRefreshTokenReq, ProtoOaRefreshTokenRes, ProtoOaSpotEvent, ProtoOaSubscribeSpotsRes,
+    ProtoOaVersionReq, ProtoOaVersionRes,
 };
-use sim_ctrader::{Ending, FAULTS, Fault, FrameDecoder, Lasting, Reason, VenueSettings};
+use sim_ctrader::{Ending, FAULTS, Fault, FaultSpec, FrameDecoder, Lasting, Reason, VenueSettings};
 
 fn switch(bench: &mut Bench, fault: Fault, on: bool) {
     bench.venue.fault(bench.now(), fault, on);
@@ -164,7 +166,7 @@ enum Move {
     Frame(u32, Vec<u8>),
     Valid(u8),
     Time(u64),
-    Fault(usize, bool),
+    Fault(u64, bool),
     Leave,
 }
 
@@ -175,7 +177,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
             .prop_map(|(kind, body)| Move::Frame(kind, body)),
         any::<u8>().prop_map(Move::Valid),
         (0u64..20_000).prop_map(Move::Time),
-        (0..FAULTS.len(), any::<bool>()).prop_map(|(row, on)| Move::Fault(row, on)),
+        (any::<u64>(), any::<bool>()).prop_map(|(seed, on)| Move::Fault(seed, on)),
         Just(Move::Leave),
     ];
     prop::collection::vec(one, 1..40)
@@ -212,14 +214,27 @@ proptest! {
                 }
                 Move::Valid(key) => bench.ask(id, &subscribe_spots(&[i64::from(key % 12)])),
                 Move::Time(ms) => bench.advance(ms),
-                Move::Fault(row, on) => switch(&mut bench, FAULTS[row].fault, on),
+                Move::Fault(seed, on) => {
+                    let mut rng = fastrand::Rng::with_seed(seed);
+                    let spec = FaultSpec::draw(&mut rng, bench.venue.catalogue());
+                    bench.venue.fault(bench.now(), spec, on);
+                    bench.pump();
+                }
                 Move::Leave => bench.venue.closed(id, Reason::Peer),
             }
         }
-        for row in FAULTS {
-            switch(&mut bench, row.fault, false);
-        }
-        let fresh = bench.log_in();
+        bench.venue.heal(bench.now());
+        bench.pump();
+        // A token that has expired is good again after a refresh only.
+        let id = bench.open();
+        let refresh_token = bench.venue.refresh_token().to_owned();
+        bench.ask(id, &application_auth());
+        bench.answer::<ProtoOaApplicationAuthRes>(id);
+        bench.ask(id, &ProtoOaRefreshTokenReq { payload_type: None, refresh_token });
+        let access_token = bench.answer::<ProtoOaRefreshTokenRes>(id).access_token;
+        bench.ask(id, &ProtoOaAccountAuthReq { access_token, ..crate::bench::account_auth() });
+        bench.answer::<ProtoOaAccountAuthRes>(id);
+        let fresh = id;
         prop_assert!(bench.venue.is_logged_in(fresh));
         prop_assert_eq!(bench.venue.settings().account_id, ACCOUNT);
         prop_assert!(bench.venue.deadline().is_some());

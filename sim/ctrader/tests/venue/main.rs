@@ -1,7 +1,10 @@
-//! The venue in pure code: what it does when all is well, and what goes wrong on demand.
+//! The venue without a socket: bytes and time in, bytes and endings out.
 
 #![cfg(test)]
 
 mod bench;
 mod faults;
 mod normal;
+mod requests;
+mod sessions;
+mod streams;
