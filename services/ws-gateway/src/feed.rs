@@ -19,10 +19,10 @@ pub struct Feed {
     state: StateChange,
     /// The state as a framed message.
     state_text: Bytes,
-    /// Grows with each change of the state.
-    state_version: u32,
-    /// Grows with each event that was accepted.
-    events: u64,
+    /// Grows with each change of the state; it may wrap.
+    state_version: u16,
+    /// Grows with each event that was accepted; it may wrap.
+    events: u16,
     /// Somebody joined while the venue was away, and waits for the next event whatever it says.
     is_awaited: bool,
 }
@@ -40,27 +40,31 @@ pub enum Published {
     OldEpoch,
 }
 
-/// A reader's place in a feed.
-#[derive(Debug)]
+/// A reader's place in a feed. There is one for each symbol of each client: twelve bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
     cursor: Cursor,
-    /// The version of the state it was told last.
-    told: u32,
-    /// Where it joined while the venue was away: what the feed says counts again after this many events. Else
-    /// [`NOT_AWAY`].
-    away_since: u64,
-    /// True until it was told that the venue is away.
-    away_untold: bool,
+    /// The version of the state it was told last; while `away`, how many events there were when it joined. Both cut: a
+    /// reader would have to sleep through 65,536 changes to take one for another.
+    told: u16,
+    away: Away,
 }
 
-/// No count of events comes so far.
-const NOT_AWAY: u64 = u64::MAX;
+/// Whether a reader joined while the venue was away. Then what the feed says counts again after the next event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Away {
+    No,
+    /// It was told so.
+    Told,
+    /// It is still to be told so.
+    Untold,
+}
 
 /// What a reader gets next.
 #[derive(Clone, Debug)]
 pub enum Step<'a> {
     /// The beginning of a series of ticks.
-    Snapshot(Arc<Frame>),
+    Snapshot(&'a Frame),
     /// The tick after the one before.
     Tick(&'a Frame),
     /// Ticks that are lost for this reader.
@@ -121,7 +125,7 @@ impl Feed {
 
     /// Counts an event; true where somebody waited for any.
     fn accept(&mut self) -> bool {
-        self.events += 1;
+        self.events = self.events.wrapping_add(1);
         std::mem::take(&mut self.is_awaited)
     }
 
@@ -157,12 +161,9 @@ impl Feed {
         self.ring.end()
     }
 
-    /// False where [`Feed::next`] has nothing for this reader; may be true although it has nothing.
-    pub fn may_have_more(&self, reading: &Reading) -> bool {
-        self.ring.has_more(&reading.cursor)
-            || reading.told != self.state_version
-            || reading.away_untold
-            || reading.away_since != NOT_AWAY
+    /// The place of a reader that has everything. Any other may have something coming.
+    pub fn tip(&self) -> Reading {
+        Reading { cursor: self.ring.tip(), told: self.state_version, away: Away::No }
     }
 
     /// The newest tick.
@@ -183,23 +184,21 @@ impl Feed {
     /// A place for a new reader. Where the venue is `away`, what is known may be old: the reader is told `pending`, and
     /// the state again once something is heard.
     pub fn join(&self, away: bool) -> Reading {
-        Reading {
-            cursor: self.ring.join(),
+        let told = match (away, self.is_live()) {
+            (true, _) => self.events,
             // Live goes without saying.
-            told: if self.is_live() && !away {
-                self.state_version
-            } else {
-                self.state_version.wrapping_sub(1)
-            },
-            away_since: if away { self.events } else { NOT_AWAY },
-            away_untold: away,
-        }
+            (false, true) => self.state_version,
+            (false, false) => self.untold(),
+        };
+        Reading { cursor: self.ring.join(), told, away: if away { Away::Untold } else { Away::No } }
     }
 
     /// What comes next for this reader; `None` where it has everything.
     pub fn next(&self, reading: &mut Reading) -> Option<Step<'_>> {
+        let knows_state = reading.told == self.state_version && reading.away == Away::No;
         // The first message of a channel is its last known tick, where one is known.
-        if (reading.cursor.has_started() || self.ring.last().is_none())
+        if !knows_state
+            && (reading.cursor.has_started() || self.ring.last().is_none())
             && let Some(state) = self.next_state(reading)
         {
             return Some(Step::State(state));
@@ -212,31 +211,36 @@ impl Feed {
     }
 
     fn next_state(&self, reading: &mut Reading) -> Option<Bytes> {
-        if reading.away_untold {
-            reading.away_untold = false;
-            let state = self.writer.state(&StateChange {
-                state: SymbolState::Pending,
-                code: Some(VENUE_DOWN.into()),
-                message: Some("the venue is not available; the symbol becomes live by itself".into()),
-                until_ms: None,
-            });
-            return Some(text_frame(&state));
-        }
-        if reading.away_since != NOT_AWAY {
-            if self.events == reading.away_since {
-                return None;
+        match reading.away {
+            Away::Untold => {
+                reading.away = Away::Told;
+                let state = self.writer.state(&StateChange {
+                    state: SymbolState::Pending,
+                    code: Some(VENUE_DOWN.into()),
+                    message: Some("the venue is not available; the symbol becomes live by itself".into()),
+                    until_ms: None,
+                });
+                return Some(text_frame(&state));
             }
-            reading.away_since = NOT_AWAY;
-            if self.state.state == SymbolState::Pending {
+            Away::Told if self.events == reading.told => return None,
+            Away::Told => {
+                reading.away = Away::No;
                 // That it is pending was said already.
-                reading.told = self.state_version;
+                let is_known = self.state.state == SymbolState::Pending;
+                reading.told = if is_known { self.state_version } else { self.untold() };
             }
+            Away::No => {}
         }
         if reading.told == self.state_version {
             return None;
         }
         reading.told = self.state_version;
         Some(self.state_text.clone())
+    }
+
+    /// A version that was not told.
+    fn untold(&self) -> u16 {
+        self.state_version.wrapping_sub(1)
     }
 
     /// Writes the channel's messages.

@@ -277,6 +277,7 @@ mod tests {
         seat: Seat,
         reading: Reading,
         joined: u64,
+        has_begun: bool,
         delivered: u64,
         missed: u64,
         last: u64,
@@ -298,8 +299,17 @@ mod tests {
                     }
                     Step::State(_) => continue,
                 };
-                if begins && position.seq == self.joined {
+                if begins && self.joined > 0 && !self.has_begun {
                     assert_eq!((self.delivered, self.missed), (0, 0), "the snapshot comes first");
+                    if position.seq != self.joined {
+                        let newest = self.seat.feed().last().map(|frame| frame.position.seq);
+                        assert_eq!(
+                            Some(position.seq),
+                            newest,
+                            "lapped before it began, it begins with the newest"
+                        );
+                    }
+                    (self.has_begun, self.joined, self.last) = (true, position.seq, position.seq);
                     continue;
                 }
                 assert_eq!(position.seq, self.last + 1);
@@ -332,7 +342,7 @@ mod tests {
                         let mut seat = hub.join(&key(names[channel]), Arc::new(Marks::default()), 0);
                         let reading = seat.join(n % 2 == 0);
                         let joined = seqs[channel];
-                        seats.push((channel, Counted { seat, reading, joined, delivered: 0, missed: 0, last: joined }));
+                        seats.push((channel, Counted { seat, reading, joined, has_begun: false, delivered: 0, missed: 0, last: joined }));
                     }
                     4 => if !seats.is_empty() { seats.swap_remove(n % seats.len()); },
                     _ => if !seats.is_empty() {

@@ -72,10 +72,10 @@ impl Gap {
 }
 
 /// What a reader gets next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Item<'a> {
     /// The beginning of a series: the last known tick on joining, or the first of a new incarnation.
-    Snapshot(Arc<Frame>),
+    Snapshot(&'a Frame),
     /// The tick after the one before.
     Tick(&'a Frame),
     /// Ticks that are lost for this reader.
@@ -105,7 +105,9 @@ pub struct Ring {
     gone: u64,
     /// The first tick there ever was.
     first: Option<Position>,
-    /// The last ticks of earlier incarnations.
+    /// How many incarnations there were before that of the newest tick; it may wrap.
+    incarnation: u16,
+    /// The last ticks of earlier incarnations, oldest first; the last one ended `incarnation - 1`.
     ends: VecDeque<Position>,
 }
 
@@ -115,41 +117,49 @@ const ENDS_MAX: usize = 64;
 
 /// A reader's place in a ring: the last position it got or was told that it misses.
 ///
-/// There is one for each symbol of each client, so it is kept small.
-#[derive(Debug, Default)]
+/// There is one for each symbol of each client, so it is eight bytes: of the number the lower 40 bits, which the ring
+/// completes, for no reader is so far behind; of the incarnation how many there were before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor {
-    /// Before the first tick there is none: then `seq` is [`NOWHERE`].
-    at: Position,
-    /// Number of the next frame, counted over the life of the ring.
-    next: u64,
-    /// The tick that was the last known on joining, until it is delivered.
-    joined_at: Option<Arc<Frame>>,
-    /// Whether a tick was delivered, and one of the epoch of `at`.
+    seq_low: u32,
+    incarnation: u16,
+    seq_high: u8,
     progress: Progress,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
-    #[default]
-    Nothing,
+    /// It joined before the first tick: it is nowhere.
+    Nowhere,
+    /// Its place is the tick that was the last known on joining, which it is still to get.
+    Joined,
+    /// No tick was delivered; it was told that some are missing.
+    Begun,
+    /// A tick was delivered, of an incarnation before that of its place.
     OfAnOlderEpoch,
+    /// A tick was delivered, of the incarnation of its place.
     OfThisEpoch,
 }
 
-/// The `seq` of a reader that joined before the first tick.
-const NOWHERE: u64 = u64::MAX;
+/// Bits of `seq` a cursor holds.
+const SEQ_BITS: u32 = 40;
 
 impl Cursor {
     /// True once a tick was delivered.
-    pub fn has_started(&self) -> bool {
-        self.progress != Progress::Nothing
+    pub fn has_started(self) -> bool {
+        matches!(self.progress, Progress::OfAnOlderEpoch | Progress::OfThisEpoch)
     }
 
-    fn move_to(&mut self, position: Position) {
-        if position.epoch != self.at.epoch && self.progress == Progress::OfThisEpoch {
-            self.progress = Progress::OfAnOlderEpoch;
-        }
-        self.at = position;
+    #[expect(clippy::cast_possible_truncation, reason = "the number is cut on purpose")]
+    fn at(seq: u64, incarnation: u16, progress: Progress) -> Self {
+        Self { seq_low: seq as u32, incarnation, seq_high: (seq >> 32) as u8, progress }
+    }
+
+    /// The number in full: the greatest that ends like this and is not above `most`.
+    fn seq(self, most: u64) -> u64 {
+        let low = u64::from(self.seq_low) | u64::from(self.seq_high) << 32;
+        let seq = most >> SEQ_BITS << SEQ_BITS | low;
+        if seq > most { seq.saturating_sub(1 << SEQ_BITS) } else { seq }
     }
 }
 
@@ -161,6 +171,7 @@ impl Ring {
             capacity: capacity.max(1),
             gone: 0,
             first: None,
+            incarnation: 0,
             ends: VecDeque::new(),
         }
     }
@@ -191,6 +202,7 @@ impl Ring {
                     self.ends.pop_front();
                 }
                 self.ends.push_back(last);
+                self.incarnation = self.incarnation.wrapping_add(1);
             }
             Some(_) => {}
             None => self.first = Some(frame.position),
@@ -216,8 +228,10 @@ impl Ring {
         for frame in source.frames.iter().skip(passed) {
             self.push(frame.clone());
         }
-        if self.ends != source.ends {
+        // Whole incarnations may have been among what was dropped.
+        if self.incarnation != source.incarnation || self.ends != source.ends {
             self.ends.clone_from(&source.ends);
+            self.incarnation = source.incarnation;
         }
         self.first = source.first;
         source.end()
@@ -225,43 +239,92 @@ impl Ring {
 
     /// A place for a new reader: it gets the last known tick as a snapshot and then whatever follows.
     pub fn join(&self) -> Cursor {
-        let last = self.last().cloned();
-        Cursor {
-            at: last.as_ref().map_or(Position { epoch: 0, seq: NOWHERE }, |frame| frame.position),
-            next: self.end(),
-            joined_at: last,
-            progress: Progress::Nothing,
+        match self.last() {
+            Some(last) => Cursor::at(last.position.seq, self.incarnation, Progress::Joined),
+            None => Cursor::at(0, 0, Progress::Nowhere),
         }
     }
 
-    /// False where [`Ring::next`] has nothing for this reader.
-    pub fn has_more(&self, cursor: &Cursor) -> bool {
-        cursor.next < self.end() || cursor.joined_at.is_some()
+    /// The cursor of a reader that has everything.
+    pub fn tip(&self) -> Cursor {
+        match self.last() {
+            Some(last) => Cursor::at(last.position.seq, self.incarnation, Progress::OfThisEpoch),
+            None => Cursor::at(0, 0, Progress::Nowhere),
+        }
     }
 
     /// What comes next for this reader; `None` where it has everything.
     pub fn next(&self, cursor: &mut Cursor) -> Option<Item<'_>> {
-        if let Some(frame) = cursor.joined_at.take() {
-            cursor.progress = Progress::OfThisEpoch;
+        let last = self.last()?.position;
+        if cursor.progress == Progress::OfThisEpoch && cursor.incarnation == self.incarnation {
+            // The usual case: so many numbers behind is so many frames behind.
+            let behind = usize::try_from(last.seq - cursor.seq(last.seq)).unwrap_or(usize::MAX);
+            if behind == 0 {
+                return None;
+            }
+            if let Some(place) = self.frames.len().checked_sub(behind)
+                && let Some(frame) = self.frames.get(place)
+                && frame.position.epoch == last.epoch
+                && frame.position.seq == last.seq - (behind as u64 - 1)
+            {
+                *cursor = Cursor::at(frame.position.seq, self.incarnation, Progress::OfThisEpoch);
+                return Some(Item::Tick(frame));
+            }
+        }
+        self.seek(cursor)
+    }
+
+    /// The general case of [`Ring::next`].
+    fn seek(&self, cursor: &mut Cursor) -> Option<Item<'_>> {
+        let at = self.position(*cursor)?;
+        if cursor.progress == Progress::Joined {
+            // A series begins with the last known tick: that of the joining, or of now where that one is gone.
+            let known = self.frames.binary_search_by_key(&at, |frame| frame.position).ok();
+            let frame = self.frames.get(known.unwrap_or(self.frames.len() - 1))?;
+            self.move_to(cursor, frame.position, Progress::OfThisEpoch);
             return Some(Item::Snapshot(frame));
         }
         // A lapped reader goes on with the oldest there is.
-        let number = cursor.next.max(self.gone);
-        let frame = self.frames.get(usize::try_from(number - self.gone).ok()?)?;
-        // Who joined before the first tick expects that very tick.
-        let at = match (cursor.at.seq, self.first) {
-            (NOWHERE, Some(first)) => Position { seq: first.seq.saturating_sub(1), ..first },
-            _ => cursor.at,
-        };
+        let place = self.frames.partition_point(|frame| frame.position <= at);
+        let frame = self.frames.get(place)?;
         if let Some(gap) = self.gap(at, frame.position) {
-            cursor.move_to(Position { epoch: gap.epoch, seq: gap.to });
+            let progress = match cursor.progress {
+                Progress::Nowhere | Progress::Begun | Progress::Joined => Progress::Begun,
+                Progress::OfThisEpoch if gap.epoch == at.epoch => Progress::OfThisEpoch,
+                Progress::OfThisEpoch | Progress::OfAnOlderEpoch => Progress::OfAnOlderEpoch,
+            };
+            self.move_to(cursor, Position { epoch: gap.epoch, seq: gap.to }, progress);
             return Some(Item::Gap(gap));
         }
-        cursor.move_to(frame.position);
-        cursor.next = number + 1;
-        let begins = cursor.progress != Progress::OfThisEpoch;
-        cursor.progress = Progress::OfThisEpoch;
-        Some(if begins { Item::Snapshot(frame.clone()) } else { Item::Tick(frame) })
+        let begins = cursor.progress != Progress::OfThisEpoch || at.epoch != frame.position.epoch;
+        self.move_to(cursor, frame.position, Progress::OfThisEpoch);
+        Some(if begins { Item::Snapshot(frame) } else { Item::Tick(frame) })
+    }
+
+    /// The position a cursor stands for. Who joined before the first tick expects that very tick.
+    fn position(&self, cursor: Cursor) -> Option<Position> {
+        if cursor.progress == Progress::Nowhere {
+            let first = self.first?;
+            return Some(Position { seq: first.seq.saturating_sub(1), ..first });
+        }
+        let end = match self.incarnation.wrapping_sub(cursor.incarnation) {
+            0 => self.last()?.position,
+            // Where so many incarnations were not remembered, the oldest that is.
+            ago => {
+                let place = self.ends.len().checked_sub(usize::from(ago));
+                let Some(end) = place.and_then(|place| self.ends.get(place)) else {
+                    return self.ends.front().map(|end| Position { seq: 0, ..*end });
+                };
+                *end
+            }
+        };
+        Some(Position { epoch: end.epoch, seq: cursor.seq(end.seq) })
+    }
+
+    fn move_to(&self, cursor: &mut Cursor, position: Position, progress: Progress) {
+        let ago = self.ends.iter().rev().take_while(|end| end.epoch >= position.epoch).count();
+        let incarnation = self.incarnation.wrapping_sub(u16::try_from(ago).unwrap_or(u16::MAX));
+        *cursor = Cursor::at(position.seq, incarnation, progress);
     }
 
     /// The first hole between two positions.
@@ -270,13 +333,13 @@ impl Ring {
             (after < last).then_some(Gap { epoch, from: after + 1, to: last })
         };
         if at.epoch == to.epoch {
-            return between(at.epoch, at.seq, to.seq - 1);
+            return between(at.epoch, at.seq, to.seq.saturating_sub(1));
         }
         let passed = self.ends.iter().filter(|end| (at.epoch..to.epoch).contains(&end.epoch));
         passed
             .map(|end| (end, if end.epoch == at.epoch { at.seq } else { 0 }))
             .find_map(|(end, after)| between(end.epoch, after, end.seq))
-            .or_else(|| between(to.epoch, 0, to.seq - 1))
+            .or_else(|| between(to.epoch, 0, to.seq.saturating_sub(1)))
     }
 }
 
@@ -328,13 +391,36 @@ mod tests {
     }
 
     #[test]
-    fn the_snapshot_comes_first_even_where_the_reader_was_lapped_before_it() {
+    fn a_reader_that_was_lapped_before_its_snapshot_begins_with_the_newest_tick() {
         let mut ring = ring(2, &[(1, 5)]);
         let mut cursor = ring.join();
         for seq in 6..=9 {
             ring.push(frame(1, seq));
         }
-        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.5", "gap 1.6-7", "tick 1.8", "tick 1.9"]);
+        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.9"]);
+        ring.push(frame(1, 10));
+        assert_eq!(all(&ring, &mut cursor), ["tick 1.10"]);
+    }
+
+    #[test]
+    fn a_cursor_is_small_and_numbers_of_any_size_are_exact() {
+        assert_eq!(size_of::<Cursor>(), 8);
+        let base = (1 << SEQ_BITS) - 2;
+        let mut ring = ring(8, &[(1, base)]);
+        let mut cursor = ring.join();
+        for seq in [base + 1, base + 2, base + 3, base + 6] {
+            ring.push(frame(1, seq));
+        }
+        let expected = [
+            format!("snapshot 1.{base}"),
+            format!("tick 1.{}", base + 1),
+            format!("tick 1.{}", base + 2),
+            format!("tick 1.{}", base + 3),
+            format!("gap 1.{}-{}", base + 4, base + 5),
+            format!("tick 1.{}", base + 6),
+        ];
+        assert_eq!(all(&ring, &mut cursor), expected);
+        assert_eq!(cursor, ring.tip());
     }
 
     #[test]
@@ -395,10 +481,11 @@ mod tests {
     fn who_was_lapped_over_several_incarnations_is_told_of_each() {
         let mut ring = ring(1, &[(1, 7)]);
         let mut cursor = ring.join();
+        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.7"]);
         for (epoch, seq) in [(1, 8), (1, 9), (2, 1), (2, 2), (3, 1), (3, 2)] {
             ring.push(frame(epoch, seq));
         }
-        let expected = ["snapshot 1.7", "gap 1.8-9", "gap 2.1-2", "gap 3.1-1", "snapshot 3.2"];
+        let expected = ["gap 1.8-9", "gap 2.1-2", "gap 3.1-1", "snapshot 3.2"];
         assert_eq!(all(&ring, &mut cursor), expected);
     }
 
@@ -445,16 +532,18 @@ mod tests {
     }
 
     impl Model {
-        fn see(&mut self, item: &Item<'_>) {
+        fn see(&mut self, item: &Item<'_>, newest: Position) {
             self.items += 1;
             if self.items == 1
                 && let Some(known) = self.snapshot
             {
-                match item {
-                    Item::Snapshot(frame) => assert_eq!(frame.position, known, "the barrier"),
-                    other => panic!("{other:?} before the snapshot"),
+                let Item::Snapshot(frame) = item else { panic!("{item:?} before the snapshot") };
+                if frame.position != known {
+                    // Lapped before it began: it begins with the newest, and what was before is none of it.
+                    assert_eq!(frame.position, newest, "the barrier");
+                    self.published = 0;
                 }
-                self.last = Some(known);
+                self.last = Some(frame.position);
                 return;
             }
             match item {
@@ -523,16 +612,17 @@ mod tests {
                         let n = reader % readers.len();
                         for _ in 0..items {
                             let Some(item) = ring.next(&mut readers[n].cursor) else { break };
-                            readers[n].see(&item);
+                            readers[n].see(&item, at);
                         }
                     },
                 }
             }
             for reader in &mut readers {
                 while let Some(item) = ring.next(&mut reader.cursor) {
-                    reader.see(&item);
+                    reader.see(&item, at);
                 }
                 prop_assert_eq!(reader.delivered + reader.missed, reader.published);
+                prop_assert_eq!(reader.cursor, ring.tip());
             }
         }
     }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,25 +40,30 @@ pub trait World {
     fn now_ms(&self) -> i64;
 }
 
+/// The channels a client holds. Its writer knows them anyway, so the session does not keep them a second time.
+pub trait Held {
+    /// How many.
+    fn count(&self) -> usize;
+    /// Whether this one is among them.
+    fn contains(&self, key: &ChannelKey) -> bool;
+    /// All of them.
+    fn keys(&self) -> Vec<ChannelKey>;
+}
+
 /// What the session wants done.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     /// Say this to the client.
     Send(Bytes),
-    /// Join a channel.
+    /// Join a channel, which is not held yet.
     Join {
-        /// By this number the channel is meant from now on.
-        slot: u32,
         /// Which channel.
         key: ChannelKey,
         /// The venue cannot serve at the moment.
         away: bool,
     },
-    /// Leave the channel of this slot.
-    Leave {
-        /// Its number.
-        slot: u32,
-    },
+    /// Leave a channel that is held.
+    Leave(ChannelKey),
     /// Count a refusal (the client is told by a `Send`).
     Refused(ErrorCode),
 }
@@ -67,31 +72,29 @@ pub enum Action {
 pub struct ClientSession {
     limits: Arc<ClientLimits>,
     bucket: TokenBucket,
-    /// Channels by slot; a slot that was given back is `None` and in `free`.
-    slots: Vec<Option<(VenueNumber, Symbol)>>,
-    free: Vec<u32>,
-    /// The slots in use, in the order of their channels: a few bytes each, for there is one for each symbol of each client.
-    held: Vec<u32>,
     /// Names that wait for a venue's catalogue: as the client wrote them, under their look-up key.
     waiting: HashMap<(VenueNumber, String), String>,
+}
+
+/// One venue of the gateway.
+#[derive(Clone, Copy)]
+struct Venue<'a> {
+    number: VenueNumber,
+    id: &'a VenueId,
+}
+
+/// What one request for symbols has led to so far.
+#[derive(Default)]
+struct Made {
+    joins: Vec<Action>,
+    joined: HashSet<ChannelKey>,
+    pending: Vec<Action>,
 }
 
 impl ClientSession {
     /// A session that wants nothing yet.
     pub fn new(limits: Arc<ClientLimits>, now: Instant) -> Self {
-        Self {
-            bucket: TokenBucket::new(limits.messages_per_s, now),
-            limits,
-            slots: Vec::new(),
-            free: Vec::new(),
-            held: Vec::new(),
-            waiting: HashMap::new(),
-        }
-    }
-
-    /// How many symbols the client is subscribed to.
-    pub fn subscription_count(&self) -> usize {
-        self.held.len() + self.waiting.len()
+        Self { bucket: TokenBucket::new(limits.messages_per_s, now), limits, waiting: HashMap::new() }
     }
 
     /// True where names wait for a catalogue, see [`ClientSession::resolve`].
@@ -100,7 +103,14 @@ impl ClientSession {
     }
 
     /// Takes a text message.
-    pub fn receive(&mut self, text: &str, now: Instant, world: &impl World, actions: &mut Vec<Action>) {
+    pub fn receive(
+        &mut self,
+        text: &str,
+        now: Instant,
+        world: &impl World,
+        held: &impl Held,
+        actions: &mut Vec<Action>,
+    ) {
         if !self.bucket.take(now) {
             let message = format!("at most {} messages in a second", self.limits.messages_per_s);
             return refuse(ErrorCode::RateLimited, &message, None, None, actions);
@@ -110,9 +120,9 @@ impl ClientSession {
                 let venues = 0..u16::try_from(world.venues().len()).unwrap_or(VenueNumber::MAX);
                 actions.extend(venues.map(|venue| Action::Send(world.status(venue))));
             }
-            Ok(Request::Subscribe(request)) => self.subscribe(&request, world, actions),
-            Ok(Request::Unsubscribe(request)) => self.unsubscribe(&request, world, actions),
-            Ok(Request::Subscriptions { id }) => actions.push(self.subscriptions(id.as_ref(), world)),
+            Ok(Request::Subscribe(request)) => self.subscribe(&request, world, held, actions),
+            Ok(Request::Unsubscribe(request)) => self.unsubscribe(&request, world, held, actions),
+            Ok(Request::Subscriptions { id }) => actions.push(self.subscriptions(id.as_ref(), world, held)),
             Ok(Request::Ping { id }) => {
                 actions.push(Action::Send(protocol::pong(id.as_ref(), world.now_ms())));
             }
@@ -132,7 +142,7 @@ impl ClientSession {
     }
 
     /// Looks the waiting names up again; call it when a catalogue may have become known.
-    pub fn resolve(&mut self, world: &impl World, actions: &mut Vec<Action>) {
+    pub fn resolve(&mut self, world: &impl World, held: &impl Held, actions: &mut Vec<Action>) {
         let mut found = Vec::new();
         self.waiting.retain(|(venue, _), name| match world.look_up(*venue, name) {
             LookUp::NotYet => true,
@@ -141,31 +151,43 @@ impl ClientSession {
                 false
             }
         });
-        for (venue, name, meaning) in found {
-            let Some(id) = world.venues().get(usize::from(venue)) else { continue };
+        let mut made = Made::default();
+        for (number, name, meaning) in found {
+            let Some(id) = world.venues().get(usize::from(number)) else { continue };
             match meaning {
-                LookUp::Symbol(symbol) if self.find(venue, &symbol).is_ok() => {}
-                LookUp::Symbol(symbol) => self.join(venue, symbol, world, actions),
+                LookUp::Symbol(symbol) => {
+                    let key = ChannelKey { venue: id.clone(), symbol };
+                    if !held.contains(&key) {
+                        made.join(key, !world.is_ready(number));
+                    }
+                }
                 LookUp::Unknown | LookUp::NotYet => {
                     actions.push(Action::Refused(ErrorCode::UnknownSymbol));
                     actions.push(Action::Send(protocol::symbol_refused(id, &name)));
                 }
             }
         }
+        actions.append(&mut made.joins);
     }
 
-    fn subscribe(&mut self, request: &Subscribe, world: &impl World, actions: &mut Vec<Action>) {
-        let Some((venue, id)) = venue(request.source.as_deref(), request.id.as_ref(), world, actions) else {
+    fn subscribe(
+        &mut self,
+        request: &Subscribe,
+        world: &impl World,
+        held: &impl Held,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(venue) = venue(request.source.as_deref(), request.id.as_ref(), world, actions) else {
             return;
         };
-        let (mut joins, mut pending) = (Vec::new(), Vec::new());
+        let mut made = Made::default();
         let mut results = Vec::with_capacity(request.symbols.len());
         for name in &request.symbols {
-            let result = match self.subscribe_one(venue, id, name, request, world, &mut joins, &mut pending) {
+            let result = match self.subscribe_one(venue, name, request, world, held, &mut made) {
                 Ok(result) => result,
                 Err((code, message)) => {
                     actions.push(Action::Refused(code));
-                    failed(name, id, code, message)
+                    failed(name, venue.id, code, message)
                 }
             };
             results.push(result);
@@ -173,20 +195,18 @@ impl ClientSession {
         let response =
             protocol::symbol_results("subscribeResponse", &results, request.id.as_ref(), world.now_ms());
         actions.push(Action::Send(response));
-        actions.append(&mut pending);
-        actions.append(&mut joins);
+        actions.append(&mut made.pending);
+        actions.append(&mut made.joins);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of `subscribe`, split off for its early returns")]
     fn subscribe_one<'a>(
         &mut self,
-        venue: VenueNumber,
-        id: &'a VenueId,
+        venue: Venue<'a>,
         name: &str,
         request: &Subscribe,
         world: &impl World,
-        joins: &mut Vec<Action>,
-        pending: &mut Vec<Action>,
+        held: &impl Held,
+        made: &mut Made,
     ) -> Result<SymbolResult<'a>, (ErrorCode, String)> {
         if request.latest {
             return Err((ErrorCode::BadMessage, "mode \"latest\" is not served yet".into()));
@@ -198,7 +218,7 @@ impl ClientSession {
             .ok_or_else(|| (ErrorCode::BadMessage, "not a symbol: 1 to 128 bytes of text".to_owned()))?;
         let mut result = SymbolResult {
             symbol: name.to_owned(),
-            source: id.as_str(),
+            source: venue.id.as_str(),
             status: "subscribed",
             code: None,
             message: None,
@@ -206,40 +226,47 @@ impl ClientSession {
             // There is no history to go on from; the snapshot comes instead.
             recovered: request.resume.iter().any(|resumed| resumed == name).then_some(false),
         };
-        let away = !world.is_ready(venue);
+        let away = !world.is_ready(venue.number);
         if away {
             result.code = Some(crate::feed::VENUE_DOWN);
             result.message = Some("the venue is not available; the symbol becomes live by itself".into());
         }
-        match world.look_up(venue, name) {
+        match world.look_up(venue.number, name) {
             LookUp::Symbol(symbol) => {
                 symbol.as_str().clone_into(&mut result.symbol);
-                if self.find(venue, &symbol).is_err() {
-                    self.check_room(Some(&ChannelKey { venue: id.clone(), symbol: symbol.clone() }), world)?;
-                    self.join(venue, symbol, world, joins);
+                let key = ChannelKey { venue: venue.id.clone(), symbol };
+                if !held.contains(&key) && !made.joined.contains(&key) {
+                    self.check_room(Some(&key), world, held, made)?;
+                    made.join(key, away);
                 }
             }
             LookUp::Unknown => {
-                return Err((ErrorCode::UnknownSymbol, format!("{id} has no such symbol")));
+                return Err((ErrorCode::UnknownSymbol, format!("{} has no such symbol", venue.id)));
             }
             LookUp::NotYet => {
                 result.code = Some(crate::feed::VENUE_DOWN);
                 result.message =
                     Some("the venue's instruments are not known yet; the symbol is looked up then".into());
-                let key = (venue, Symbol::lookup_key(name));
+                let key = (venue.number, Symbol::lookup_key(name));
                 if !self.waiting.contains_key(&key) {
-                    self.check_room(None, world)?;
+                    self.check_room(None, world, held, made)?;
                     self.waiting.insert(key, asked.as_str().to_owned());
-                    pending.push(Action::Send(protocol::venue_down(id, name)));
+                    made.pending.push(Action::Send(protocol::venue_down(venue.id, name)));
                 }
             }
         }
         Ok(result)
     }
 
-    fn check_room(&self, key: Option<&ChannelKey>, world: &impl World) -> Result<(), (ErrorCode, String)> {
+    fn check_room(
+        &self,
+        key: Option<&ChannelKey>,
+        world: &impl World,
+        held: &impl Held,
+        made: &Made,
+    ) -> Result<(), (ErrorCode, String)> {
         let max = self.limits.subscriptions_max;
-        if self.subscription_count() >= max {
+        if held.count() + made.joined.len() + self.waiting.len() >= max {
             return Err((ErrorCode::TooManySubscriptions, format!("at most {max} symbols at a time")));
         }
         if key.is_some_and(|key| !world.has_room(key)) {
@@ -248,51 +275,23 @@ impl ClientSession {
         Ok(())
     }
 
-    fn join(&mut self, venue: VenueNumber, symbol: Symbol, world: &impl World, actions: &mut Vec<Action>) {
-        let Some(id) = world.venues().get(usize::from(venue)) else { return };
-        let Err(place) = self.find(venue, &symbol) else { return };
-        let held = Some((venue, symbol.clone()));
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = held;
-                slot
-            }
-            None => {
-                self.slots.push(held);
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.held.insert(place, slot);
-        let key = ChannelKey { venue: id.clone(), symbol };
-        actions.push(Action::Join { slot, key, away: !world.is_ready(venue) });
-    }
-
-    /// Where a channel stands among the held ones, or would stand.
-    fn find(&self, venue: VenueNumber, symbol: &Symbol) -> Result<usize, usize> {
-        self.held.binary_search_by(|slot| {
-            let held = self.slots[*slot as usize].as_ref();
-            held.map(|(venue, symbol)| (*venue, symbol)).cmp(&Some((venue, symbol)))
-        })
-    }
-
-    /// Gives back the memory that lists took while they grew.
-    pub fn shrink(&mut self) {
-        self.slots.shrink_to_fit();
-        self.held.shrink_to_fit();
-        self.free.shrink_to_fit();
-        self.waiting.shrink_to_fit();
-    }
-
-    fn unsubscribe(&mut self, request: &Unsubscribe, world: &impl World, actions: &mut Vec<Action>) {
-        let Some((venue, id)) = venue(request.source.as_deref(), request.id.as_ref(), world, actions) else {
+    fn unsubscribe(
+        &mut self,
+        request: &Unsubscribe,
+        world: &impl World,
+        held: &impl Held,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(venue) = venue(request.source.as_deref(), request.id.as_ref(), world, actions) else {
             return;
         };
+        let mut left = HashSet::new();
         let mut results = Vec::with_capacity(request.symbols.len());
         for name in &request.symbols {
-            results.push(match self.unsubscribe_one(venue, name, world, actions) {
+            results.push(match self.unsubscribe_one(venue, name, world, held, &mut left) {
                 Some(symbol) => SymbolResult {
                     symbol,
-                    source: id.as_str(),
+                    source: venue.id.as_str(),
                     status: "unsubscribed",
                     code: None,
                     message: None,
@@ -301,10 +300,11 @@ impl ClientSession {
                 },
                 None => {
                     actions.push(Action::Refused(ErrorCode::NotSubscribed));
-                    failed(name, id, ErrorCode::NotSubscribed, "there is no such subscription".into())
+                    failed(name, venue.id, ErrorCode::NotSubscribed, "there is no such subscription".into())
                 }
             });
         }
+        actions.extend(left.into_iter().map(Action::Leave));
         let response =
             protocol::symbol_results("unsubscribeResponse", &results, request.id.as_ref(), world.now_ms());
         actions.push(Action::Send(response));
@@ -313,34 +313,41 @@ impl ClientSession {
     /// The name of what was unsubscribed.
     fn unsubscribe_one(
         &mut self,
-        venue: VenueNumber,
+        venue: Venue<'_>,
         name: &str,
         world: &impl World,
-        actions: &mut Vec<Action>,
+        held: &impl Held,
+        left: &mut HashSet<ChannelKey>,
     ) -> Option<String> {
-        if let Some(name) = self.waiting.remove(&(venue, Symbol::lookup_key(name))) {
+        if let Some(name) = self.waiting.remove(&(venue.number, Symbol::lookup_key(name))) {
             return Some(name);
         }
         // What is held is found in its own spelling even where the catalogue has changed.
-        let symbol = match world.look_up(venue, name) {
+        let symbol = match world.look_up(venue.number, name) {
             LookUp::Symbol(symbol) => symbol,
             LookUp::Unknown | LookUp::NotYet => Symbol::new(name)?,
         };
-        let slot = self.held.remove(self.find(venue, &symbol).ok()?);
-        self.slots[slot as usize] = None;
-        self.free.push(slot);
-        actions.push(Action::Leave { slot });
-        Some(symbol.as_str().to_owned())
+        let key = ChannelKey { venue: venue.id.clone(), symbol };
+        let spelling = key.symbol.as_str().to_owned();
+        (held.contains(&key) && left.insert(key)).then_some(spelling)
     }
 
-    fn subscriptions(&self, id: Option<&Value>, world: &impl World) -> Action {
+    fn subscriptions(&self, id: Option<&Value>, world: &impl World, held: &impl Held) -> Action {
         let name_of = |venue: VenueNumber| world.venues().get(usize::from(venue)).map_or("", VenueId::as_str);
-        let held = self.slots.iter().flatten().map(|(venue, symbol)| (name_of(*venue), symbol.as_str()));
-        let mut waiting: Vec<_> =
-            self.waiting.iter().map(|((venue, _), name)| (name_of(*venue), name.as_str())).collect();
-        waiting.sort_unstable();
-        let all: Vec<_> = held.chain(waiting).collect();
+        let keys = held.keys();
+        let mut all: Vec<_> = keys.iter().map(|key| (key.venue.as_str(), key.symbol.as_str())).collect();
+        let waiting = self.waiting.iter().map(|((venue, _), name)| (name_of(*venue), name.as_str()));
+        all.extend(waiting);
+        all.sort_unstable();
         Action::Send(protocol::subscriptions(&all, id, world.now_ms()))
+    }
+}
+
+impl Made {
+    fn join(&mut self, key: ChannelKey, away: bool) {
+        if self.joined.insert(key.clone()) {
+            self.joins.push(Action::Join { key, away });
+        }
     }
 }
 
@@ -350,12 +357,13 @@ fn venue<'w>(
     id: Option<&Value>,
     world: &'w impl World,
     actions: &mut Vec<Action>,
-) -> Option<(VenueNumber, &'w VenueId)> {
+) -> Option<Venue<'w>> {
     let number = match source {
         None => Some(0),
         Some(source) => world.venues().iter().position(|venue| venue.as_str() == source),
     };
-    let found = number.and_then(|n| Some((VenueNumber::try_from(n).ok()?, world.venues().get(n)?)));
+    let found = number
+        .and_then(|n| Some(Venue { number: VenueNumber::try_from(n).ok()?, id: world.venues().get(n)? }));
     if found.is_none() {
         let offered: Vec<_> = world.venues().iter().map(VenueId::as_str).collect();
         let message = format!("there is no such venue here; there are {}", offered.join(", "));

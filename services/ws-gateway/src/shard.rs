@@ -3,12 +3,13 @@
 //! A tick reaches a shard once, however many of its clients read it: the channel's feed is followed, and each reader is a
 //! cursor in it. A client costs nothing while nothing is there for it; what there is goes out in one write.
 
+mod channels;
 mod client;
 mod everybody;
 mod gather;
 mod socket;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tracing::{debug, debug_span};
 
 use crate::bulletin::BulletinSeat;
 use crate::gateway::Gateway;
-use crate::hub::{ChannelKey, Seat};
+use crate::hub::ChannelKey;
 use crate::limits::Place;
 use crate::mailbox::Mailbox;
 use crate::metrics::seconds_between;
@@ -29,6 +30,7 @@ use crate::venues::unix_us;
 use crate::wheel::Wheel;
 use crate::wire::{Broken, Received, close_frame, pong_frame, text_frame};
 
+use channels::Channels;
 pub use client::End;
 use client::{Client, Closing, Sub};
 use gather::gather;
@@ -45,6 +47,9 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often every client is looked at, at most and at least: pings, heartbeats and ends need no better clock.
 const SWEEP_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// So often within the shortest time that is to be kept.
+const SWEEPS: u32 = 16;
 
 /// A write is this long at most, and one message more.
 const WRITE_BYTES: usize = 16 * 1024;
@@ -103,8 +108,7 @@ pub struct Shard<S> {
     clients: Slab<Client<S>>,
     /// What is looked at for each tick and client, apart from the rest so that it stays in the cache.
     pace: Vec<Pace>,
-    channels: Slab<LocalChannel>,
-    numbers: HashMap<ChannelKey, u32>,
+    channels: Channels,
     /// Messages to everybody, framed, oldest first, and how many there were before.
     notes: VecDeque<Bytes>,
     notes_gone: u64,
@@ -127,14 +131,6 @@ struct Pace {
     open_from_ms: u64,
     /// True while it waits to be written to, or cannot be.
     waits: bool,
-}
-
-/// A channel some of the clients here read.
-struct LocalChannel {
-    seat: Seat,
-    key: ChannelKey,
-    /// Client and slot of each reader.
-    readers: Vec<(u32, u32)>,
 }
 
 /// Counted here and added to the metrics once a pass.
@@ -160,7 +156,7 @@ impl<S: Socket> Shard<S> {
     /// A shard without clients, told by `mailbox` what is there for it.
     pub fn new(gateway: Arc<Gateway>, mailbox: Arc<Mailbox>, now: Instant) -> Self {
         let flush_ms = u64::try_from(gateway.flush.as_millis()).unwrap_or(u64::MAX);
-        let sweep_every = (gateway.ping.min(gateway.drain) / 16).clamp(SWEEP_EVERY.0, SWEEP_EVERY.1);
+        let sweep_every = (gateway.ping / SWEEPS).clamp(SWEEP_EVERY.0, SWEEP_EVERY.1);
         Self {
             news: gateway.bulletin.join(mailbox.clone()),
             wheel: Wheel::new(flush_ms),
@@ -171,8 +167,7 @@ impl<S: Socket> Shard<S> {
             flush_ms,
             clients: Slab::new(),
             pace: Vec::new(),
-            channels: Slab::new(),
-            numbers: HashMap::new(),
+            channels: Channels::default(),
             notes: VecDeque::new(),
             notes_gone: 0,
             ready: Vec::new(),
@@ -288,9 +283,7 @@ impl<S: Socket> Shard<S> {
         let mut marked = std::mem::take(&mut self.scratch.marked);
         self.mailbox.take_slots(&mut marked);
         for number in marked.drain(..) {
-            let Some(channel) = self.channels.get_mut(number as usize) else { continue };
-            channel.seat.follow();
-            for (client, _) in &channel.readers {
+            for client in self.channels.follow(number) {
                 mark(&mut self.pace[*client as usize], *client, now_ms, &mut self.ready, &mut self.wheel);
             }
         }
@@ -437,7 +430,8 @@ impl<S: Socket> Shard<S> {
         match message {
             Received::Text(text) => {
                 let _entered = debug_span!("client", client = index, peer = %client.peer).entered();
-                client.session.receive(&text, now, &*self.gateway.venues, &mut actions);
+                let held = self.channels.held(&client.subs);
+                client.session.receive(&text, now, &*self.gateway.venues, &held, &mut actions);
             }
             Received::Binary => client.session.receive_binary(now, &mut actions),
             Received::Ping(payload) => client.replies.push_back(pong_frame(&payload)),
@@ -456,14 +450,13 @@ impl<S: Socket> Shard<S> {
         for action in actions.drain(..) {
             match action {
                 Action::Send(message) => self.reply(index, text_frame(&message)),
-                Action::Join { slot, key, away } => self.join(index, slot, key, away),
-                Action::Leave { slot } => self.leave(index, slot),
+                Action::Join { key, away } => self.join(index, &key, away),
+                Action::Leave(key) => self.leave(index, &key),
                 Action::Refused(code) => self.gateway.metrics.error(code),
             }
         }
         if has_joined && let Some(client) = self.clients.get_mut(index as usize) {
             client.subs.shrink_to_fit();
-            client.session.shrink();
         }
     }
 
@@ -473,53 +466,32 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn join(&mut self, index: u32, slot: u32, key: ChannelKey, away: bool) {
-        let number = match self.numbers.get(&key) {
-            Some(number) => *number,
-            None => {
-                let entry = self.channels.vacant_entry();
-                let number = number(entry.key());
-                let seat = self.gateway.hub.join(&key, self.mailbox.clone(), number);
-                entry.insert(LocalChannel { seat, key: key.clone(), readers: Vec::new() });
-                self.numbers.insert(key, number);
-                number
-            }
-        };
-        let (Some(channel), Some(client)) =
-            (self.channels.get_mut(number as usize), self.clients.get_mut(index as usize))
-        else {
-            return;
-        };
-        if client.subs.len() <= slot as usize {
-            client.subs.resize_with(slot as usize + 1, || None);
+    fn join(&mut self, index: u32, key: &ChannelKey, away: bool) {
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        let number = self.channels.open(key, &self.gateway.hub, &self.mailbox);
+        if let Err(place) = client.subs.binary_search_by_key(&number, |sub| sub.channel)
+            && let Some(sub) = self.channels.join(number, index, away)
+        {
+            client.subs.insert(place, sub);
+            self.gateway.metrics.subscriptions.inc();
         }
-        let place = u32::try_from(channel.readers.len()).unwrap_or(u32::MAX);
-        let reading = channel.seat.join(away);
-        channel.readers.push((index, slot));
-        client.subs[slot as usize] = Some(Sub { channel: number, place, reading });
-        self.gateway.metrics.subscriptions.inc();
     }
 
-    fn leave(&mut self, index: u32, slot: u32) {
+    fn leave(&mut self, index: u32, key: &ChannelKey) {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
-        let Some(sub) = client.subs.get_mut(slot as usize).and_then(Option::take) else { return };
-        self.leave_channel(&sub);
+        if let Some(place) = self.channels.find(&client.subs, key) {
+            let sub = client.subs.remove(place);
+            self.leave_channel(&sub);
+        }
     }
 
     fn leave_channel(&mut self, sub: &Sub) {
         self.gateway.metrics.subscriptions.dec();
-        let Some(channel) = self.channels.get_mut(sub.channel as usize) else { return };
-        channel.readers.swap_remove(sub.place as usize);
-        // The last reader stands where the one that left stood.
-        if let Some((client, slot)) = channel.readers.get(sub.place as usize)
-            && let Some(client) = self.clients.get_mut(*client as usize)
-            && let Some(Some(moved)) = client.subs.get_mut(*slot as usize)
+        if let Some(moved) = self.channels.leave(sub)
+            && let Some(client) = self.clients.get_mut(moved as usize)
+            && let Ok(place) = client.subs.binary_search_by_key(&sub.channel, |sub| sub.channel)
         {
-            moved.place = sub.place;
-        }
-        if channel.readers.is_empty() {
-            self.numbers.remove(&channel.key);
-            self.channels.remove(sub.channel as usize);
+            client.subs[place].place = sub.place;
         }
     }
 
@@ -538,7 +510,7 @@ impl<S: Socket> Shard<S> {
             client.replies.push_back(close_frame(code, reason));
         }
         client.closing = Some(Closing { end, until: now + FAREWELL_WITHIN });
-        for sub in std::mem::take(&mut client.subs).into_iter().flatten() {
+        for sub in std::mem::take(&mut client.subs) {
             self.leave_channel(&sub);
         }
         self.hurry(index);
@@ -553,7 +525,7 @@ impl<S: Socket> Shard<S> {
 
     fn remove(&mut self, index: u32, end: End, now: Instant) {
         let Some(mut client) = self.clients.try_remove(index as usize) else { return };
-        for sub in std::mem::take(&mut client.subs).into_iter().flatten() {
+        for sub in std::mem::take(&mut client.subs) {
             self.leave_channel(&sub);
         }
         debug!(client = index, peer = %client.peer, ?end, "client gone");

@@ -44,9 +44,9 @@ pub(super) struct Client<S> {
     pub(super) place: Option<Place>,
     pub(super) reader: FrameReader,
     pub(super) session: ClientSession,
-    /// Joined channels by the session's slots.
-    pub(super) subs: Vec<Option<Sub>>,
-    /// The slot the next write begins with.
+    /// What it reads, in the order of the channels' numbers.
+    pub(super) subs: Vec<Sub>,
+    /// Where in `subs` the next write begins.
     pub(super) scan_from: u32,
     /// What the socket did not take of the last write.
     unsent: Bytes,
@@ -64,7 +64,7 @@ pub(super) struct Client<S> {
     pub(super) closing: Option<Closing>,
 }
 
-/// One client's reading of one channel.
+/// One client's reading of one channel: twenty bytes, for most of a client's memory is these.
 pub(super) struct Sub {
     /// The channel's number in the shard.
     pub(super) channel: u32,

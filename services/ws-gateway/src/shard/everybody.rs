@@ -3,7 +3,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::client::End;
-use super::{HEARTBEAT_AFTER, NOTES_MAX, REPLIES_MAX, STUCK_AFTER, Shard, Socket, code, number};
+use super::{
+    HEARTBEAT_AFTER, NOTES_MAX, REPLIES_MAX, STUCK_AFTER, SWEEP_EVERY, SWEEPS, Shard, Socket, code, number,
+};
 use crate::bulletin::Note;
 use crate::protocol;
 use crate::session::World as _;
@@ -26,12 +28,19 @@ impl<S: Socket> Shard<S> {
         let has_news = self.notes_gone + self.notes.len() as u64 > known;
         let is_stopping = self.gateway.stop.is_cancelled()
             && !std::mem::replace(&mut self.draining, self.gateway.stop.is_cancelled());
+        if is_stopping {
+            // Now the moves are to be spread over a time that may be shorter.
+            let every = (self.gateway.drain / SWEEPS).clamp(SWEEP_EVERY.0, SWEEP_EVERY.1);
+            self.sweep_every = self.sweep_every.min(every);
+            self.sweep_at = self.sweep_at.min(now + self.sweep_every);
+        }
         let everybody: Vec<u32> = self.clients.iter().map(|(index, _)| number(index)).collect();
         for index in everybody {
             let Some(client) = self.clients.get_mut(index as usize) else { continue };
             let mut actions = Vec::new();
             if client.session.is_waiting() {
-                client.session.resolve(&*self.gateway.venues, &mut actions);
+                let held = self.channels.held(&client.subs);
+                client.session.resolve(&*self.gateway.venues, &held, &mut actions);
             }
             let has_more = has_news || is_stopping || !actions.is_empty();
             self.act(index, &mut actions);

@@ -1,10 +1,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use slab::Slab;
 
+use super::WRITE_BYTES;
+use super::channels::Channels;
 use super::client::Client;
-use super::{LocalChannel, WRITE_BYTES};
 use crate::feed::Step;
 use crate::gateway::Gateway;
 use crate::session::World as _;
@@ -29,7 +29,7 @@ pub(super) struct Gathered {
 /// the copying costs here.
 pub(super) fn gather<S>(
     client: &mut Client<S>,
-    channels: &Slab<LocalChannel>,
+    channels: &Channels,
     notes: &VecDeque<Bytes>,
     notes_gone: u64,
     gateway: &Gateway,
@@ -71,17 +71,12 @@ pub(super) fn gather<S>(
     }
     // Beginning where the last write ended, so that no symbol waits for the others for ever.
     let count = client.subs.len();
-    for step in 0..count {
-        let slot = (client.scan_from as usize + step) % count;
-        let Some(sub) = &mut client.subs[slot] else { continue };
-        let Some(channel) = channels.get(sub.channel as usize) else { continue };
-        let feed = channel.seat.feed();
-        if !feed.may_have_more(&sub.reading) {
-            continue;
-        }
-        loop {
+    let from = if (client.scan_from as usize) < count { client.scan_from as usize } else { 0 };
+    for place in (from..count).chain(0..from) {
+        let sub = &mut client.subs[place];
+        while let Some(feed) = channels.feed_beyond(sub) {
             if batch.len() >= WRITE_BYTES {
-                client.scan_from = u32::try_from(slot).unwrap_or(0);
+                client.scan_from = u32::try_from(place).unwrap_or(0);
                 gathered.is_full = true;
                 return gathered;
             }
