@@ -50,6 +50,14 @@ pub struct Reading {
     away: Away,
 }
 
+impl Reading {
+    /// The reader's place once it has the very next tick. Where that is [`Feed::tip`], this tick is the newest and all
+    /// there is for it.
+    pub fn advanced(self) -> Self {
+        Self { cursor: self.cursor.advanced(), ..self }
+    }
+}
+
 /// Whether a reader joined while the venue was away. Then what the feed says counts again after the next event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Away {

@@ -150,6 +150,12 @@ impl Cursor {
         matches!(self.progress, Progress::OfAnOlderEpoch | Progress::OfThisEpoch)
     }
 
+    /// Where a reader stands that gets the very next tick.
+    pub fn advanced(self) -> Self {
+        let (seq_low, carries) = self.seq_low.overflowing_add(1);
+        Self { seq_low, seq_high: self.seq_high.wrapping_add(u8::from(carries)), ..self }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "the number is cut on purpose")]
     fn at(seq: u64, incarnation: u16, progress: Progress) -> Self {
         Self { seq_low: seq as u32, incarnation, seq_high: (seq >> 32) as u8, progress }

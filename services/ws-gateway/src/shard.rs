@@ -8,6 +8,7 @@ mod client;
 mod everybody;
 mod gather;
 mod socket;
+mod writing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,17 +25,15 @@ use crate::gateway::Gateway;
 use crate::hub::ChannelKey;
 use crate::limits::Place;
 use crate::mailbox::Mailbox;
-use crate::metrics::seconds_between;
 use crate::session::Action;
-use crate::venues::unix_us;
 use crate::wheel::Wheel;
 use crate::wire::{Broken, Received, close_frame, pong_frame, text_frame};
 
 use channels::Channels;
 pub use client::End;
 use client::{Client, Closing, Sub};
-use gather::gather;
 pub use socket::Socket;
+use writing::Counts;
 
 /// A heartbeat is sent after this time without anything else (contract section 2).
 const HEARTBEAT_AFTER: Duration = Duration::from_secs(15);
@@ -54,9 +53,6 @@ const SWEEPS: u32 = 16;
 /// A write is this long at most, and one message more.
 const WRITE_BYTES: usize = 16 * 1024;
 
-/// Writes for one client before others get their turn.
-const WRITES_A_TURN: usize = 4;
-
 /// Bytes taken from a socket at once, and how often before others get their turn.
 const READ_BYTES: usize = 16 * 1024;
 const READS_A_TURN: usize = 8;
@@ -67,9 +63,6 @@ const REPLIES_MAX: usize = 256;
 
 /// Messages to everybody that are kept for the slow. Who is further behind is told the present state instead.
 const NOTES_MAX: usize = 64;
-
-/// One write in so many is measured: a clock reading and a histogram for each would cost more than the rest.
-const MEASURED_WRITES: u32 = 32;
 
 /// Close codes of the contract.
 mod code {
@@ -131,16 +124,6 @@ struct Pace {
     open_from_ms: u64,
     /// True while it waits to be written to, or cannot be.
     waits: bool,
-}
-
-/// Counted here and added to the metrics once a pass.
-#[derive(Default)]
-struct Counts {
-    delivered: u64,
-    missed: u64,
-    writes: u64,
-    bytes: u64,
-    since_measured: u32,
 }
 
 /// Memory that is used again and again.
@@ -320,70 +303,6 @@ impl<S: Socket> Shard<S> {
         if !pace.waits {
             pace.waits = true;
             self.ready.push(index);
-        }
-    }
-
-    fn publish_counts(&mut self) {
-        let (counts, metrics) = (&mut self.counts, &self.gateway.metrics);
-        for (count, metric) in [
-            (&mut counts.delivered, &metrics.delivered),
-            (&mut counts.missed, &metrics.missed),
-            (&mut counts.writes, &metrics.writes),
-            (&mut counts.bytes, &metrics.written_bytes),
-        ] {
-            if *count > 0 {
-                metric.inc_by(std::mem::take(count));
-            }
-        }
-    }
-
-    /// Puts everything there is for a client into its socket, in as few writes as it takes.
-    fn write_to(&mut self, index: u32, now: Instant) {
-        let now_ms = self.millis(now);
-        let Some(client) = self.clients.get_mut(index as usize) else { return };
-        let pace = &mut self.pace[index as usize];
-        if client.blocked_since.is_some() {
-            return;
-        }
-        pace.waits = false;
-        let batch = &mut self.scratch.batch;
-        let mut result = client.write_kept(now, &mut self.counts.bytes);
-        for turn in 0.. {
-            if result.is_err() || client.blocked_since.is_some() {
-                break;
-            }
-            if turn == WRITES_A_TURN {
-                pace.waits = true;
-                self.ready.push(index);
-                break;
-            }
-            let gathered = gather(client, &self.channels, &self.notes, self.notes_gone, &self.gateway, batch);
-            if batch.is_empty() {
-                break;
-            }
-            self.counts.delivered += gathered.ticks;
-            self.counts.missed += gathered.missed;
-            self.counts.writes += 1;
-            result = client.write(batch, now, &mut self.counts.bytes);
-            if gathered.has_text {
-                client.said_at = now;
-            }
-            pace.open_from_ms = now_ms + self.flush_ms;
-            if let Some(oldest_us) = gathered.oldest_us {
-                self.counts.since_measured += 1;
-                if self.counts.since_measured >= MEASURED_WRITES {
-                    self.counts.since_measured = 0;
-                    self.gateway.metrics.to_socket.observe(seconds_between(oldest_us, unix_us()));
-                }
-            }
-            if !gathered.is_full {
-                break;
-            }
-        }
-        pace.waits |= client.blocked_since.is_some();
-        let is_last = client.closing.is_some() && client.blocked_since.is_none();
-        if result.is_err() || (is_last && client.socket.finish().is_err()) {
-            self.lost(index, now);
         }
     }
 

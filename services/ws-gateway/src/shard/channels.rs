@@ -8,6 +8,7 @@ use super::number;
 use crate::feed::{Feed, Reading};
 use crate::hub::{ChannelKey, Hub, Seat};
 use crate::mailbox::Mailbox;
+use crate::ring::Frame;
 use crate::session::Held;
 
 /// The channels some of a shard's clients read.
@@ -15,9 +16,29 @@ use crate::session::Held;
 pub(super) struct Channels {
     all: Slab<Channel>,
     numbers: HashMap<ChannelKey, u32>,
-    /// By number, the place of a reader that has everything. It is looked at for each symbol of each write, so it is kept
-    /// apart from the rest and stays in the cache.
-    tips: Vec<Reading>,
+    /// By number. Looked at for each symbol of each write, so it is kept apart from the rest and stays in the cache.
+    tips: Vec<Tip>,
+}
+
+/// The newest of one channel.
+#[derive(Clone)]
+struct Tip {
+    /// The place of a reader that has everything.
+    reading: Reading,
+    frame: Option<Arc<Frame>>,
+}
+
+/// What is there for one client.
+pub(super) enum Pending<'a> {
+    Nothing,
+    /// One tick, and all is said with it. The reading is where the client stands once it has it.
+    OneTick {
+        place: usize,
+        frame: &'a Frame,
+        after: Reading,
+    },
+    /// More than that.
+    More,
 }
 
 /// One channel with those who read it here.
@@ -37,9 +58,9 @@ impl Channels {
         let entry = self.all.vacant_entry();
         let number = number(entry.key());
         let seat = hub.join(key, mailbox.clone(), number);
-        let tip = seat.feed().tip();
+        let tip = Tip::of(seat.feed());
         if self.tips.len() <= number as usize {
-            self.tips.resize(number as usize + 1, tip);
+            self.tips.resize(number as usize + 1, tip.clone());
         }
         self.tips[number as usize] = tip;
         entry.insert(Channel { seat, key: key.clone(), readers: Vec::new() });
@@ -51,7 +72,7 @@ impl Channels {
     pub(super) fn join(&mut self, number: u32, client: u32, away: bool) -> Option<Sub> {
         let channel = self.all.get_mut(number as usize)?;
         let reading = channel.seat.join(away);
-        self.tips[number as usize] = channel.seat.feed().tip();
+        self.tips[number as usize] = Tip::of(channel.seat.feed());
         let place = u32::try_from(channel.readers.len()).unwrap_or(u32::MAX);
         channel.readers.push(client);
         Some(Sub { channel: number, place, reading })
@@ -65,6 +86,7 @@ impl Channels {
         if channel.readers.is_empty() {
             self.numbers.remove(&channel.key);
             self.all.remove(sub.channel as usize);
+            self.tips[sub.channel as usize].frame = None;
         }
         moved
     }
@@ -73,14 +95,34 @@ impl Channels {
     pub(super) fn follow(&mut self, number: u32) -> &[u32] {
         let Some(channel) = self.all.get_mut(number as usize) else { return &[] };
         channel.seat.follow();
-        self.tips[number as usize] = channel.seat.feed().tip();
+        self.tips[number as usize] = Tip::of(channel.seat.feed());
         &channel.readers
     }
 
     /// The feed of a channel where this reader may have something coming.
     pub(super) fn feed_beyond(&self, sub: &Sub) -> Option<&Feed> {
-        let is_there = self.tips.get(sub.channel as usize) == Some(&sub.reading);
+        let is_there = self.tips.get(sub.channel as usize).is_some_and(|tip| tip.reading == sub.reading);
         if is_there { None } else { Some(self.all.get(sub.channel as usize)?.seat.feed()) }
+    }
+
+    /// What there is for a client that reads these.
+    #[inline]
+    pub(super) fn pending(&self, subs: &[Sub]) -> Pending<'_> {
+        let mut pending = Pending::Nothing;
+        for (place, sub) in subs.iter().enumerate() {
+            let Some(tip) = self.tips.get(sub.channel as usize) else { return Pending::More };
+            if tip.reading == sub.reading {
+                continue;
+            }
+            let after = sub.reading.advanced();
+            pending = match (&pending, &tip.frame) {
+                (Pending::Nothing, Some(frame)) if after == tip.reading => {
+                    Pending::OneTick { place, frame, after }
+                }
+                _ => return Pending::More,
+            };
+        }
+        pending
     }
 
     /// The channels of one client, as its session asks for them.
@@ -92,6 +134,12 @@ impl Channels {
     pub(super) fn find(&self, subs: &[Sub], key: &ChannelKey) -> Option<usize> {
         let number = self.numbers.get(key)?;
         subs.binary_search_by_key(number, |sub| sub.channel).ok()
+    }
+}
+
+impl Tip {
+    fn of(feed: &Feed) -> Self {
+        Self { reading: feed.tip(), frame: feed.last().cloned() }
     }
 }
 

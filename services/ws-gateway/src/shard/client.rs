@@ -111,6 +111,14 @@ impl<S: Socket> Client<S> {
         }
     }
 
+    /// True where nothing but ticks can be there for it: no rest of a write, no reply, no news, no end.
+    pub(super) fn has_only_ticks(&self, notes_end: u64) -> bool {
+        self.unsent.is_empty()
+            && self.replies.is_empty()
+            && self.news_next == notes_end
+            && self.closing.is_none()
+    }
+
     /// Writes bytes; what the socket does not take is kept, and the client is blocked until it takes more.
     ///
     /// # Errors

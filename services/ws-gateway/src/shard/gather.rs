@@ -17,8 +17,8 @@ pub(super) struct Gathered {
     pub(super) missed: u64,
     /// Pings alone do not put off a heartbeat.
     pub(super) has_text: bool,
-    /// When the oldest tick arrived, Unix microseconds.
-    pub(super) oldest_us: Option<i64>,
+    /// When the oldest of the ticks arrived that were no snapshots, Unix microseconds; 0 where there was none.
+    pub(super) oldest_us: i64,
     /// There may be more.
     pub(super) is_full: bool,
 }
@@ -85,7 +85,9 @@ pub(super) fn gather<S>(
             match step {
                 Step::Tick(frame) => {
                     gathered.ticks += 1;
-                    gathered.oldest_us.get_or_insert(frame.arrived_us);
+                    if gathered.oldest_us == 0 {
+                        gathered.oldest_us = frame.arrived_us;
+                    }
                     batch.extend_from_slice(frame.text());
                 }
                 Step::Snapshot(frame) => {
