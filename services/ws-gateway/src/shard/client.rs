@@ -123,31 +123,53 @@ impl<S: Socket> Client<S> {
     ///
     /// # Errors
     /// The socket is broken.
-    pub(super) fn write(&mut self, mut bytes: &[u8], now: Instant, written: &mut u64) -> io::Result<()> {
-        let result = loop {
-            if bytes.is_empty() {
-                break self.socket.flush();
+    #[inline]
+    pub(super) fn write(&mut self, bytes: &[u8], now: Instant, written: &mut u64) -> io::Result<()> {
+        match self.socket.write(bytes) {
+            // Nearly always all of it goes in one go.
+            Ok(taken) if taken == bytes.len() => {
+                *written += taken as u64;
+                match self.socket.flush() {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.blocked(error, &[], now),
+                }
             }
+            Ok(taken) => {
+                *written += taken as u64;
+                self.write_rest(&bytes[taken..], now, written)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.write_rest(bytes, now, written),
+            Err(error) => self.blocked(error, bytes, now),
+        }
+    }
+
+    #[cold]
+    fn write_rest(&mut self, mut bytes: &[u8], now: Instant, written: &mut u64) -> io::Result<()> {
+        while !bytes.is_empty() {
             match self.socket.write(bytes) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     *written += taken as u64;
                     bytes = &bytes[taken..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
+                Err(error) => return self.blocked(error, bytes, now),
             }
-        };
-        if !bytes.is_empty() {
-            self.unsent = Bytes::copy_from_slice(bytes);
         }
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.blocked_since = Some(now);
-                Ok(())
-            }
-            result => result,
+        self.socket.flush().or_else(|error| self.blocked(error, &[], now))
+    }
+
+    /// Keeps what a socket did not take that can take more later.
+    #[cold]
+    fn blocked(&mut self, error: io::Error, rest: &[u8], now: Instant) -> io::Result<()> {
+        if !rest.is_empty() {
+            self.unsent = Bytes::copy_from_slice(rest);
         }
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        self.blocked_since = Some(now);
+        Ok(())
     }
 
     /// Writes what was kept, if anything; after that the client may be blocked again.
@@ -156,7 +178,7 @@ impl<S: Socket> Client<S> {
     /// The socket is broken.
     pub(super) fn write_kept(&mut self, now: Instant, written: &mut u64) -> io::Result<()> {
         if self.unsent.is_empty() {
-            return self.write(&[], now, written);
+            return self.socket.flush().or_else(|error| self.blocked(error, &[], now));
         }
         let kept = std::mem::take(&mut self.unsent);
         self.write(&kept, now, written)

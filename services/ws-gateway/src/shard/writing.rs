@@ -25,6 +25,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Counts a write of so many ticks; `oldest_us` is when the oldest of those that were new arrived, 0 for none.
+    #[inline]
     fn wrote(&mut self, ticks: u64, oldest_us: i64, metrics: &GatewayMetrics) {
         self.writes += 1;
         self.delivered += ticks;
