@@ -10,6 +10,8 @@ pub struct IngestSettings {
     /// How to reach the bus.
     pub bus: BusSettings,
     stale_after: Duration,
+    symbol_stale_min: Duration,
+    symbol_stale_max: Duration,
     silence_timeout: Duration,
     connect_timeout: Duration,
     backoff_min: Duration,
@@ -36,6 +38,18 @@ impl IngestSettings {
                 30_000,
                 100..=HOUR_MS,
                 "data counts as stale after this long without any, while something is wanted",
+            ),
+            symbol_stale_min: reader.millis(
+                "SYMBOL_STALE_MIN_MS",
+                5_000,
+                100..=HOUR_MS,
+                "a symbol that ticks fast is stale after this long, at most STALE_AFTER_MS",
+            ),
+            symbol_stale_max: reader.millis(
+                "SYMBOL_STALE_MAX_MS",
+                300_000,
+                100..=24 * HOUR_MS,
+                "a symbol that ticks slowly is stale after this long, at least STALE_AFTER_MS",
             ),
             silence_timeout: reader.millis(
                 "SILENCE_TIMEOUT_MS",
@@ -74,6 +88,9 @@ impl IngestSettings {
                 "a symbol nobody wants any more is kept this long",
             ),
         };
+        if settings.symbol_stale_max < settings.symbol_stale_min {
+            reader.problem("SYMBOL_STALE_MAX_MS", "is smaller than SYMBOL_STALE_MIN_MS");
+        }
         if settings.backoff_max < settings.backoff_min {
             reader.problem("BACKOFF_MAX_MS", "is smaller than BACKOFF_MIN_MS");
         }
@@ -87,6 +104,8 @@ impl IngestSettings {
             connect_timeout: self.connect_timeout,
             silence_timeout: self.silence_timeout,
             stale_after: self.stale_after,
+            symbol_stale_min: self.symbol_stale_min,
+            symbol_stale_max: self.symbol_stale_max,
             backoff_min: self.backoff_min,
             backoff_max: self.backoff_max,
             auth_retry: self.auth_retry,

@@ -47,7 +47,7 @@ pub enum SymbolState {
     Pending,
     /// Ticking.
     Live,
-    /// Ticked once, and is silent for longer than it should be.
+    /// Silent for longer than it should be while its market is open.
     Stale,
     /// Its market is closed.
     Closed,

@@ -27,11 +27,11 @@ pub enum AuthState {
 /// Whether data flows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DataState {
-    /// Nothing is wanted.
+    /// Nothing is wanted, or everything wanted is closed; then a cause says until when.
     Idle,
     /// What is wanted ticks.
     Live,
-    /// Something is wanted and nothing ticks.
+    /// Something is wanted, its market is open, and nothing ticks.
     Stale,
 }
 

@@ -96,7 +96,7 @@ impl MarketHours {
     /// Whether the market trades at this time, Unix milliseconds.
     pub fn state(&self, unix_ms: i64) -> HoursState {
         let span = self.span(unix_ms);
-        let until_ms = (span.until_ms != i64::MAX).then_some(span.until_ms);
+        let until_ms = span.until();
         if span.open { HoursState::Open { until_ms } } else { HoursState::Closed { until_ms } }
     }
 
@@ -168,6 +168,22 @@ pub(crate) struct HoursSpan {
     pub(crate) from_ms: i64,
     /// Unix milliseconds, exclusive; the greatest value where it is not known.
     pub(crate) until_ms: i64,
+}
+
+impl HoursSpan {
+    /// Of a market whose hours are not known.
+    pub(crate) const ALWAYS_OPEN: Self = Self { open: true, from_ms: i64::MIN, until_ms: i64::MAX };
+    /// Contains no time: to be looked up.
+    pub(crate) const UNKNOWN: Self = Self { open: true, from_ms: i64::MAX, until_ms: i64::MIN };
+
+    pub(crate) fn contains(&self, unix_ms: i64) -> bool {
+        self.from_ms <= unix_ms && unix_ms < self.until_ms
+    }
+
+    /// When it ends, where that is known.
+    pub(crate) fn until(&self) -> Option<i64> {
+        (self.until_ms != i64::MAX).then_some(self.until_ms)
+    }
 }
 
 impl Closing {

@@ -4,6 +4,8 @@ use std::collections::hash_map::Entry;
 use rustc_hash::FxHashMap;
 use tickcast_model::{Body, ChannelEvent, Position, StateChange, Symbol, SymbolState, Tick};
 
+use crate::pulse::Pulse;
+
 /// Numbers the events of every channel and remembers the newest tick and state of each.
 ///
 /// A channel once seen keeps its number for the life of the ledger: were it forgotten, its next tick would be
@@ -15,11 +17,51 @@ pub struct Ledger {
     channels: FxHashMap<Symbol, Channel>,
 }
 
-#[derive(Debug, Default)]
-struct Channel {
-    seq: u64,
+/// One channel: its number, what was last said in it, and how it ticks.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    position: Position,
     last: Option<Tick>,
     state: Option<StateChange>,
+    pub(crate) pulse: Pulse,
+}
+
+impl Channel {
+    /// Numbers a tick.
+    pub(crate) fn tick(&mut self, symbol: &Symbol, tick: Tick) -> ChannelEvent {
+        self.position.seq += 1;
+        self.last = Some(tick.clone());
+        ChannelEvent { symbol: symbol.clone(), position: self.position, body: Body::Tick(tick) }
+    }
+
+    /// Notes the state; an event only where it changed.
+    pub(crate) fn say(&mut self, symbol: &Symbol, state: StateChange) -> Option<ChannelEvent> {
+        if self.state.as_ref() == Some(&state) {
+            return None;
+        }
+        self.state = Some(state.clone());
+        Some(ChannelEvent { symbol: symbol.clone(), position: self.position, body: Body::State(state) })
+    }
+
+    /// The state last said, with its reason.
+    pub(crate) fn said(&self) -> Option<&StateChange> {
+        self.state.as_ref()
+    }
+
+    /// The state last said.
+    pub(crate) fn state(&self) -> Option<SymbolState> {
+        self.state.as_ref().map(|state| state.state)
+    }
+
+    /// True while its symbol ticks as it should.
+    pub(crate) fn is_live(&self) -> bool {
+        self.state() == Some(SymbolState::Live)
+    }
+
+    /// The newest tick.
+    pub(crate) fn last(&self) -> Option<&Tick> {
+        self.last.as_ref()
+    }
 }
 
 impl Ledger {
@@ -33,52 +75,48 @@ impl Ledger {
         self.epoch
     }
 
-    /// Numbers a tick; also says that the symbol is live where that was not known. `None` where the ledger is full.
-    pub fn tick(&mut self, symbol: &Symbol, tick: Tick) -> Option<(ChannelEvent, Option<ChannelEvent>)> {
-        let epoch = self.epoch;
-        let channel = self.channel(symbol)?;
-        channel.seq += 1;
-        channel.last = Some(tick.clone());
-        let position = Position { epoch, seq: channel.seq };
-        let live = StateChange::plain(SymbolState::Live);
-        let turned = (channel.state.as_ref() != Some(&live)).then(|| {
-            channel.state = Some(live.clone());
-            ChannelEvent { symbol: symbol.clone(), position, body: Body::State(live) }
-        });
-        Some((ChannelEvent { symbol: symbol.clone(), position, body: Body::Tick(tick) }, turned))
+    /// Channels numbered.
+    pub(crate) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// A channel that was opened.
+    pub(crate) fn get(&self, symbol: &Symbol) -> Option<&Channel> {
+        self.channels.get(symbol)
+    }
+
+    /// A channel that was opened, to be changed.
+    pub(crate) fn get_mut(&mut self, symbol: &Symbol) -> Option<&mut Channel> {
+        self.channels.get_mut(symbol)
+    }
+
+    /// A channel, opened where it was not yet; `None` where the ledger is full.
+    pub(crate) fn open(&mut self, symbol: &Symbol) -> Option<&mut Channel> {
+        let full = self.channels.len() >= self.channels_max;
+        match self.channels.entry(symbol.clone()) {
+            Entry::Occupied(channel) => Some(channel.into_mut()),
+            Entry::Vacant(_) if full => None,
+            Entry::Vacant(place) => {
+                let position = Position { epoch: self.epoch, seq: 0 };
+                Some(place.insert(Channel { position, last: None, state: None, pulse: Pulse::new() }))
+            }
+        }
     }
 
     /// Notes a symbol's state; an event only where it changed. `None` also where the ledger is full.
     pub fn state(&mut self, symbol: &Symbol, state: StateChange) -> Option<ChannelEvent> {
-        let epoch = self.epoch;
-        let channel = self.channel(symbol)?;
-        if channel.state.as_ref() == Some(&state) {
-            return None;
-        }
-        channel.state = Some(state.clone());
-        let position = Position { epoch, seq: channel.seq };
-        Some(ChannelEvent { symbol: symbol.clone(), position, body: Body::State(state) })
+        self.open(symbol)?.say(symbol, state)
     }
 
     /// The state last noted for a symbol.
     pub fn state_of(&self, symbol: &Symbol) -> Option<SymbolState> {
-        self.channels.get(symbol)?.state.as_ref().map(|state| state.state)
-    }
-
-    /// The state last said of a symbol, with its reason.
-    pub fn said(&self, symbol: &Symbol) -> Option<&StateChange> {
-        self.channels.get(symbol)?.state.as_ref()
-    }
-
-    /// When the newest tick of a symbol was received, Unix microseconds.
-    pub fn last_received_us(&self, symbol: &Symbol) -> Option<i64> {
-        self.channels.get(symbol)?.last.as_ref().map(|tick| tick.received_us)
+        self.get(symbol)?.state()
     }
 
     /// The newest tick, marked as a snapshot at its old position, and the newest state, for those who missed them.
     pub fn repeat(&self, symbol: &Symbol) -> impl Iterator<Item = ChannelEvent> + use<> {
         let channel = self.channels.get(symbol);
-        let position = Position { epoch: self.epoch, seq: channel.map_or(0, |channel| channel.seq) };
+        let position = channel.map_or(Position { epoch: self.epoch, seq: 0 }, |channel| channel.position);
         let last = channel.and_then(|channel| channel.last.clone());
         let tick = last.map(|tick| Body::Tick(Tick { snapshot: true, ..tick }));
         let state = channel.and_then(|channel| channel.state.clone()).map(Body::State);
@@ -93,20 +131,11 @@ impl Ledger {
         remembered.map(|(symbol, _)| symbol).filter(|symbol| !wanted.contains(*symbol)).cloned().collect()
     }
 
-    /// Forgets tick and state of a symbol nobody wants any more, and keeps its number.
+    /// Forgets tick and state of a symbol nobody wants any more, and keeps its number, its rhythm and its hours.
     pub fn forget(&mut self, symbol: &Symbol) {
         if let Some(channel) = self.channels.get_mut(symbol) {
             channel.last = None;
             channel.state = None;
-        }
-    }
-
-    fn channel(&mut self, symbol: &Symbol) -> Option<&mut Channel> {
-        let full = self.channels.len() >= self.channels_max;
-        match self.channels.entry(symbol.clone()) {
-            Entry::Occupied(channel) => Some(channel.into_mut()),
-            Entry::Vacant(_) if full => None,
-            Entry::Vacant(place) => Some(place.insert(Channel::default())),
         }
     }
 }
@@ -131,6 +160,11 @@ mod tests {
         }
     }
 
+    /// Numbers a tick where there is room for its channel.
+    fn seq(ledger: &mut Ledger, symbol: &Symbol, received_us: i64) -> Option<u64> {
+        Some(ledger.open(symbol)?.tick(symbol, quote(received_us)).position.seq)
+    }
+
     #[test]
     fn each_channel_counts_its_ticks_from_one_and_states_make_no_hole() {
         let mut ledger = Ledger::new(7, 10);
@@ -138,11 +172,11 @@ mod tests {
         let pending = StateChange::plain(SymbolState::Pending);
         assert_eq!(ledger.state(&eur, pending.clone()).unwrap().position, Position { epoch: 7, seq: 0 });
         assert!(ledger.state(&eur, pending).is_none(), "said once");
-        let (first, turned) = ledger.tick(&eur, quote(1)).unwrap();
-        assert_eq!((first.position.seq, turned.is_some()), (1, true));
-        let (second, turned) = ledger.tick(&eur, quote(2)).unwrap();
-        assert_eq!((second.position.seq, turned.is_some()), (2, false));
-        assert_eq!(ledger.tick(&gbp, quote(3)).unwrap().0.position.seq, 1);
+        assert_eq!(seq(&mut ledger, &eur, 1), Some(1));
+        let live = StateChange::plain(SymbolState::Live);
+        assert_eq!(ledger.state(&eur, live).unwrap().position.seq, 1);
+        assert_eq!(seq(&mut ledger, &eur, 2), Some(2));
+        assert_eq!(seq(&mut ledger, &gbp, 3), Some(1));
     }
 
     #[test]
@@ -150,8 +184,9 @@ mod tests {
         let mut ledger = Ledger::new(1, 10);
         let eur = symbol("EURUSD");
         assert_eq!(ledger.repeat(&eur).count(), 0);
-        ledger.tick(&eur, quote(1)).unwrap();
-        ledger.tick(&eur, quote(2)).unwrap();
+        seq(&mut ledger, &eur, 1);
+        seq(&mut ledger, &eur, 2);
+        ledger.state(&eur, StateChange::plain(SymbolState::Live));
         let events: Vec<ChannelEvent> = ledger.repeat(&eur).collect();
         assert_eq!(events.len(), 2);
         assert_eq!(events[0].position.seq, 2);
@@ -162,17 +197,17 @@ mod tests {
     fn a_forgotten_channel_keeps_its_number() {
         let mut ledger = Ledger::new(1, 10);
         let eur = symbol("EURUSD");
-        ledger.tick(&eur, quote(1)).unwrap();
+        seq(&mut ledger, &eur, 1);
         ledger.forget(&eur);
         assert_eq!(ledger.repeat(&eur).count(), 0);
-        assert_eq!(ledger.tick(&eur, quote(2)).unwrap().0.position.seq, 2);
+        assert_eq!(seq(&mut ledger, &eur, 2), Some(2));
     }
 
     #[test]
     fn a_full_ledger_numbers_no_further_channel() {
         let mut ledger = Ledger::new(1, 1);
-        assert!(ledger.tick(&symbol("A"), quote(1)).is_some());
-        assert!(ledger.tick(&symbol("B"), quote(1)).is_none());
-        assert!(ledger.tick(&symbol("A"), quote(2)).is_some());
+        assert_eq!(seq(&mut ledger, &symbol("A"), 1), Some(1));
+        assert_eq!(seq(&mut ledger, &symbol("B"), 1), None);
+        assert_eq!(seq(&mut ledger, &symbol("A"), 2), Some(2));
     }
 }

@@ -5,6 +5,7 @@
 //! implementing [`Session`]; everything about *when* to dial, give up, wait and tell is [`Supervisor`]'s. Whether this process
 //! is the one that may is [`Leadership`]'s.
 
+mod agenda;
 mod backoff;
 mod bucket;
 mod demand;
@@ -14,6 +15,7 @@ mod hours;
 mod leader;
 mod ledger;
 mod now;
+mod pulse;
 mod secret;
 mod session;
 mod standing;

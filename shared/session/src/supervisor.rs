@@ -1,17 +1,24 @@
+mod explain;
+mod health;
+mod symbols;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tickcast_model::{
-    AuthState, Catalogue, Cause, CauseKind, ChannelEvent, DataState, Lease, LinkState, StateChange, Symbol,
-    SymbolState, Tick, VenueHealth, VenueId,
+    AuthState, Catalogue, Cause, CauseKind, ChannelEvent, Lease, LinkState, Symbol, VenueHealth, VenueId,
 };
 
+use crate::agenda::Agenda;
+use crate::pulse::PulseBounds;
 use crate::{
     Backoff, DemandLimits, DemandTable, Ending, Freshness, Ledger, Note, Now, Retry, Secret, Session,
     SessionOutput,
 };
+use health::{Axes, Told};
+use symbols::{Expected, WallClock};
 
 /// How a venue is supervised. All times are as in the settings of the contract, section 1.
 #[derive(Clone, Debug)]
@@ -24,8 +31,12 @@ pub struct SupervisorSettings {
     pub connect_timeout: Duration,
     /// Nothing at all from the venue for so long: the link is dead.
     pub silence_timeout: Duration,
-    /// Data counts as stale after so long without any.
+    /// Data counts as stale after so long without any; also a symbol's threshold until its rhythm is known.
     pub stale_after: Duration,
+    /// The quickest symbol's silence is an alarm after so long; `stale_after` where that is shorter.
+    pub symbol_stale_min: Duration,
+    /// The slowest symbol's silence is an alarm after so long; `stale_after` where that is longer.
+    pub symbol_stale_max: Duration,
     /// First ceiling of the backoff.
     pub backoff_min: Duration,
     /// Last ceiling of the backoff.
@@ -82,6 +93,17 @@ pub struct Supervisor<S> {
     applied: Arc<BTreeSet<Symbol>>,
     freshness: Freshness,
     ledger: Ledger,
+    /// When which symbol's silence and schedule are looked at.
+    agenda: Agenda,
+    bounds: PulseBounds,
+    /// Number of the present spell of undisturbed data; gaps over its ends say nothing of a symbol's rhythm.
+    spell: u32,
+    /// Symbols to ask the venue for once more.
+    silent: BTreeSet<Symbol>,
+    expected: Expected,
+    /// True where what is expected has to be counted anew.
+    recount: bool,
+    wall_clock: WallClock,
     axes: Axes,
     /// Why the link is not ready, or last was not.
     link_cause: Option<Cause>,
@@ -105,8 +127,6 @@ struct Up<S> {
     session: S,
     last_heard: Duration,
     progress: Progress,
-    /// True once everything was asked for again in the present stale spell.
-    refreshed: bool,
     /// What this session waits to have stored.
     keeping: Option<u64>,
 }
@@ -126,27 +146,6 @@ enum Progress {
     },
 }
 
-struct Axes {
-    link: LinkState,
-    auth: AuthState,
-    data: DataState,
-    link_since_ms: i64,
-    auth_since_ms: i64,
-    data_since_ms: i64,
-}
-
-/// The part of the health whose change is told at once; ages and countdowns change all the time.
-#[derive(PartialEq)]
-struct Told {
-    link: LinkState,
-    auth: AuthState,
-    data: DataState,
-    cause: Option<Cause>,
-    attempt: u32,
-    waiting_until: Option<Duration>,
-    catalogue_version: u64,
-}
-
 /// A login taken away on a living link that does not come back within this is looked for on a new connection.
 const RELOGIN_WITHIN: Duration = Duration::from_secs(300);
 
@@ -157,7 +156,6 @@ impl<S: Session> Supervisor<S> {
         now: Now,
         new_session: impl FnMut() -> S + Send + 'static,
     ) -> Self {
-        let at = now.unix_ms();
         Self {
             new_session: Box::new(new_session),
             phase: Phase::Waiting { until: now.elapsed },
@@ -167,14 +165,18 @@ impl<S: Session> Supervisor<S> {
             applied: Arc::default(),
             freshness: Freshness::new(settings.stale_after),
             ledger: Ledger::new(settings.epoch, settings.channels_max),
-            axes: Axes {
-                link: LinkState::Down,
-                auth: AuthState::None,
-                data: DataState::Idle,
-                link_since_ms: at,
-                auth_since_ms: at,
-                data_since_ms: at,
+            agenda: Agenda::default(),
+            bounds: PulseBounds {
+                min: settings.symbol_stale_min.min(settings.stale_after),
+                start: settings.stale_after,
+                max: settings.symbol_stale_max.max(settings.stale_after),
             },
+            spell: 1,
+            silent: BTreeSet::new(),
+            expected: Expected::default(),
+            recount: true,
+            wall_clock: WallClock::new(now),
+            axes: Axes::new(now),
             link_cause: None,
             catalogue: None,
             unready_since: now.elapsed,
@@ -206,10 +208,10 @@ impl<S: Session> Supervisor<S> {
                 [progress, up.session.deadline()].into_iter().flatten().fold(silence, Duration::min)
             }
         };
-        [self.demand.deadline(), self.freshness.deadline()]
+        [self.demand.deadline(), self.freshness.deadline(), self.agenda.deadline()]
             .into_iter()
             .flatten()
-            .fold(phase, Duration::min)
+            .fold(phase.min(self.wall_clock.recheck_at), Duration::min)
             .into()
     }
 
@@ -255,6 +257,8 @@ impl<S: Session> Supervisor<S> {
             },
             Phase::Waiting { .. } | Phase::Dialling { .. } => {}
         }
+        self.look(now);
+        self.count_expected(now);
         self.freshness.timeout(at);
         self.settle(now);
     }
@@ -269,7 +273,6 @@ impl<S: Session> Supervisor<S> {
             session,
             last_heard: now.elapsed,
             progress: Progress::LoggingIn { until: give_up_at },
-            refreshed: false,
             keeping: None,
         });
         self.set_link(now, LinkState::Up);
@@ -372,39 +375,6 @@ impl<S: Session> Supervisor<S> {
         }
     }
 
-    /// The venue's health now.
-    pub fn health(&self, now: Now) -> VenueHealth {
-        let waiting = match self.phase {
-            Phase::Waiting { until } => Some(until.saturating_sub(now.elapsed)),
-            _ => None,
-        };
-        let age = self.freshness.last_tick().map(|tick| now.elapsed.saturating_sub(tick));
-        VenueHealth {
-            venue: self.settings.venue.clone(),
-            epoch: self.ledger.epoch(),
-            link: self.axes.link,
-            auth: self.axes.auth,
-            data: self.axes.data,
-            link_since_ms: self.axes.link_since_ms,
-            auth_since_ms: self.axes.auth_since_ms,
-            data_since_ms: self.axes.data_since_ms,
-            cause: self.cause(),
-            attempt: self.backoff.attempt(),
-            retry_in_ms: waiting.map(millis),
-            last_tick_age_ms: age.map(millis),
-            catalogue_version: self.catalogue_version(),
-            at_ms: now.unix_ms(),
-        }
-    }
-
-    fn cause(&self) -> Option<Cause> {
-        let stale = || {
-            let after = self.settings.stale_after.as_millis();
-            Cause::new(CauseKind::Stale, format!("none for more than {after} ms"))
-        };
-        self.link_cause.clone().or_else(|| (self.axes.data == DataState::Stale).then(stale))
-    }
-
     fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Up(Up { progress: Progress::Ready { .. }, .. }))
     }
@@ -419,8 +389,8 @@ impl<S: Session> Supervisor<S> {
                 SessionOutput::Auth(auth, cause) => self.login(now, auth, cause),
                 SessionOutput::Catalogue(catalogue) => self.catalogue(catalogue),
                 SessionOutput::Tick(symbol, tick) => self.tick(now, &symbol, tick),
-                SessionOutput::State(symbol, state) => self.state(&symbol, state),
-                SessionOutput::Hours(..) => {}
+                SessionOutput::State(symbol, state) => self.venue_state(now, &symbol, state),
+                SessionOutput::Hours(symbol, hours) => self.hours(now, &symbol, hours),
                 SessionOutput::Keep(secret) => {
                     self.kept += 1;
                     up.keeping = Some(self.kept);
@@ -472,73 +442,8 @@ impl<S: Session> Supervisor<S> {
             self.link_cause = None;
             let away = now.elapsed.saturating_sub(self.unready_since);
             self.actions.push_back(Action::Recovered(away));
-            for symbol in Arc::clone(self.demand.wanted()).iter() {
-                if self.ledger.state_of(symbol) == Some(SymbolState::Pending) {
-                    self.state(symbol, StateChange::plain(SymbolState::Pending));
-                }
-            }
+            self.expect_all(now);
         }
-    }
-
-    fn tick(&mut self, now: Now, symbol: &Symbol, tick: Tick) {
-        if !self.is_ready() {
-            self.actions.push_back(Action::Note(Note::Odd("tick_before_ready")));
-            return;
-        }
-        // Only ticks of wanted symbols make one live, and one that is not wanted any more is forgotten.
-        let is_live = self.ledger.state_of(symbol) == Some(SymbolState::Live);
-        if !is_live && !self.demand.wanted().contains(symbol) {
-            self.actions.push_back(Action::Note(Note::Odd("tick_unwanted")));
-            return;
-        }
-        // A snapshot is a state, not a new quote: it shows that a subscription works, and does not end a stale spell.
-        if !tick.snapshot || self.freshness.state() != DataState::Stale {
-            self.freshness.tick(now.elapsed);
-        }
-        match self.ledger.tick(symbol, tick) {
-            Some((event, turned)) => {
-                self.actions.push_back(Action::Event(event));
-                self.actions.extend(turned.map(Action::Event));
-            }
-            None => self.actions.push_back(Action::Note(Note::Odd("channels_full"))),
-        }
-    }
-
-    fn state(&mut self, symbol: &Symbol, state: StateChange) {
-        self.actions.extend(self.ledger.state(symbol, state).map(Action::Event));
-    }
-
-    /// Passes a changed wanted set on.
-    fn apply_demand(&mut self, now: Now) {
-        let wanted = Arc::clone(self.demand.wanted());
-        if Arc::ptr_eq(&wanted, &self.applied) {
-            return;
-        }
-        self.applied = Arc::clone(&wanted);
-        if let Phase::Up(up) = &mut self.phase {
-            up.session.want(now, &wanted);
-            self.after_session(now, Ok(()));
-        }
-        self.freshness.want(now.elapsed, !wanted.is_empty());
-        for symbol in self.ledger.unwanted(&wanted) {
-            self.ledger.forget(&symbol);
-        }
-        let pending = self.pending();
-        for symbol in wanted.iter() {
-            if self.ledger.state_of(symbol).is_none() {
-                self.state(symbol, pending.clone());
-            }
-        }
-    }
-
-    /// What a wanted symbol without prices is waiting for.
-    fn pending(&self) -> StateChange {
-        let mut pending = StateChange::plain(SymbolState::Pending);
-        if !self.is_ready() {
-            pending.code = Some("VENUE_DOWN".to_owned());
-            pending.message = self.link_cause.as_ref().map(ToString::to_string);
-        }
-        pending
     }
 
     fn give_up_connecting(&mut self, now: Now, missing: &str) {
@@ -577,88 +482,11 @@ impl<S: Session> Supervisor<S> {
         self.set_auth(now, auth);
         self.symbols_wait();
     }
-
-    /// Says of each symbol that could tick that it waits, and for what.
-    fn symbols_wait(&mut self) {
-        let pending = self.pending();
-        for symbol in Arc::clone(self.demand.wanted()).iter() {
-            if self.ledger.state_of(symbol) != Some(SymbolState::Refused) {
-                self.state(symbol, pending.clone());
-            }
-        }
-    }
-
-    /// Brings the data axis up to date and tells the health where it changed.
-    fn settle(&mut self, now: Now) {
-        let data = self.freshness.state();
-        if data != self.axes.data {
-            self.axes.data = data;
-            self.axes.data_since_ms = now.unix_ms();
-            match data {
-                DataState::Stale => self.went_stale(now),
-                DataState::Live | DataState::Idle => {
-                    if let Phase::Up(up) = &mut self.phase {
-                        up.refreshed = false;
-                    }
-                }
-            }
-        }
-        let waiting_until = match self.phase {
-            Phase::Waiting { until } => Some(until),
-            _ => None,
-        };
-        let told = Told {
-            link: self.axes.link,
-            auth: self.axes.auth,
-            data: self.axes.data,
-            cause: self.cause(),
-            attempt: self.backoff.attempt(),
-            waiting_until,
-            catalogue_version: self.catalogue_version(),
-        };
-        if self.told.as_ref() != Some(&told) {
-            self.told = Some(told);
-            let health = self.health(now);
-            self.actions.push_back(Action::Health(health));
-        }
-    }
-
-    /// Says so for every symbol that ticked, and asks the venue once more for everything.
-    fn went_stale(&mut self, now: Now) {
-        for symbol in Arc::clone(self.demand.wanted()).iter() {
-            if self.ledger.state_of(symbol) == Some(SymbolState::Live) {
-                self.state(symbol, StateChange::plain(SymbolState::Stale));
-            }
-        }
-        if let Phase::Up(up) = &mut self.phase
-            && matches!(up.progress, Progress::Ready { .. })
-            && !up.refreshed
-        {
-            up.refreshed = true;
-            up.session.ask_again(now, self.demand.wanted());
-            self.after_session(now, Ok(()));
-        }
-    }
-
-    fn set_link(&mut self, now: Now, link: LinkState) {
-        if self.axes.link != link {
-            self.axes.link = link;
-            self.axes.link_since_ms = now.unix_ms();
-        }
-    }
-
-    fn set_auth(&mut self, now: Now, auth: AuthState) {
-        if self.axes.auth != auth {
-            self.axes.auth = auth;
-            self.axes.auth_since_ms = now.unix_ms();
-        }
-    }
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-mod explain;
 #[cfg(test)]
 mod tests;

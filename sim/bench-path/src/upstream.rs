@@ -113,6 +113,8 @@ fn supervision() -> SupervisorSettings {
         connect_timeout: hour,
         silence_timeout: hour,
         stale_after: hour,
+        symbol_stale_min: Duration::from_secs(5),
+        symbol_stale_max: hour,
         backoff_min: Duration::from_millis(500),
         backoff_max: Duration::from_secs(30),
         auth_retry: hour,

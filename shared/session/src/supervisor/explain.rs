@@ -1,10 +1,11 @@
 use tickcast_model::{AuthState, Hop, LinkState, StateChange, Symbol, SymbolState};
 
+use super::symbols::utc;
 use super::{Phase, Supervisor, millis};
 use crate::{Now, Session};
 
 impl<S: Session> Supervisor<S> {
-    /// The way of one symbol from the venue to here, step by step: `link`, `login`, `demand`, `subscription`, `ticks`.
+    /// The way of one symbol from the venue to here, step by step: `link`, `login`, `demand`, `subscription`, `schedule`, `ticks`.
     ///
     /// The first hop that is not right says why the symbol is quiet and what happens next.
     pub fn explain(&self, now: Now, symbol: &Symbol) -> Vec<Hop> {
@@ -13,6 +14,7 @@ impl<S: Session> Supervisor<S> {
             self.login_hop(),
             self.demand_hop(symbol),
             self.subscription_hop(now, symbol),
+            self.schedule_hop(symbol),
             self.ticks_hop(now, symbol),
         ]
     }
@@ -75,15 +77,46 @@ impl<S: Session> Supervisor<S> {
         hop("subscription", standing.ok, since_ms, standing.detail, standing.next)
     }
 
+    fn schedule_hop(&self, symbol: &Symbol) -> Hop {
+        let span = self.ledger.get(symbol).and_then(|channel| channel.pulse.seen_span());
+        let Some(span) = span else {
+            return hop("schedule", true, None, "its hours are not known".to_owned(), String::new());
+        };
+        let since_ms = Some(span.from_ms).filter(|from| *from != i64::MIN);
+        let until = span.until().map(utc);
+        let (detail, next) = if span.open {
+            ("the market is open", until.map_or(String::new(), |until| format!("closes at {until}")))
+        } else {
+            let known = until.map(|until| format!("opens at {until}"));
+            ("the market is closed", known.unwrap_or_else(|| "next opening not known".to_owned()))
+        };
+        hop("schedule", span.open, since_ms, detail.to_owned(), next)
+    }
+
     fn ticks_hop(&self, now: Now, symbol: &Symbol) -> Hop {
-        let said = self.ledger.said(symbol);
-        let since_ms = self.ledger.last_received_us(symbol).map(|us| us.div_euclid(1000));
+        let Some(channel) = self.ledger.get(symbol) else {
+            return hop("ticks", false, None, "never seen".to_owned(), String::new());
+        };
+        let since_ms = channel.last().map(|tick| tick.received_us.div_euclid(1000));
         let age = since_ms.map_or("no tick yet".to_owned(), |at| {
             format!("last tick {} ms ago", now.unix_ms().saturating_sub(at).max(0))
         });
-        let words = said.map_or("not looked at".to_owned(), words);
-        let live = said.is_some_and(|said| said.state == SymbolState::Live);
-        hop("ticks", live, since_ms, format!("{words}; {age}"), String::new())
+        let detail = match channel.said() {
+            Some(said) => format!("{}; {age}", words(said)),
+            None => age,
+        };
+        let pulse = &channel.pulse;
+        let next = match channel.state() {
+            Some(SymbolState::Live) => {
+                format!("stale after {} ms without a tick", pulse.threshold(&self.bounds).as_millis())
+            }
+            Some(SymbolState::Stale) if self.is_ready() => {
+                let left = millis(pulse.ask_at.saturating_sub(now.elapsed));
+                format!("asked for {} times, again in {left} ms", pulse.asked)
+            }
+            _ => String::new(),
+        };
+        hop("ticks", channel.is_live(), since_ms, detail, next)
     }
 }
 

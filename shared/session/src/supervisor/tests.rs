@@ -1,17 +1,21 @@
 //! The supervisor with a session that does what the test writes into its bytes; real protocols and random faults meet it
 //! in the whole-system tests.
 
-use tickcast_model::{Body, Instrument};
+use tickcast_model::{Body, DataState, Instrument, StateChange, SymbolState, Tick};
 
 use super::*;
-use crate::Standing;
+use crate::{MarketHours, Standing};
 
-/// Reads one letter a command: `o` login ok, `t` tick of EURUSD, `s` snapshot of EURUSD, `r` refused credentials,
+mod market;
+
+/// Reads one letter a command, a capital one for GBPUSD instead of EURUSD: `h` its market's hours, `x` it is refused,
+/// `o` login ok, `t` tick of EURUSD, `s` snapshot of EURUSD, `r` refused credentials,
 /// `e` another end, `c` a catalogue, `l` a login taken away, `k` something to keep, `m` maintenance for ten minutes.
 #[derive(Default)]
 struct Scripted {
     outputs: VecDeque<SessionOutput>,
     asked_again: u32,
+    silent: Vec<BTreeSet<Symbol>>,
     kept: Vec<Result<(), String>>,
 }
 
@@ -34,18 +38,18 @@ impl Session for Scripted {
                     let cause = Cause::new(CauseKind::Maintenance, "until noon");
                     return Err(Ending { cause, retry: Retry::After(s(600)) });
                 }
-                b't' | b's' => self.outputs.push_back(SessionOutput::Tick(
-                    symbol("EURUSD"),
-                    Tick {
-                        bid: None,
-                        ask: None,
-                        last: None,
-                        digits: 5,
-                        venue_time_ms: None,
-                        received_us: now.unix_us,
-                        snapshot: *command == b's',
-                    },
-                )),
+                b'h' | b'H' => {
+                    let hours = MarketHours::new("UTC", &[WEEK], &[]).unwrap();
+                    self.outputs.push_back(SessionOutput::Hours(named(*command), Arc::new(hours)));
+                }
+                b'x' | b'X' => {
+                    let refused = StateChange::plain(SymbolState::Refused);
+                    self.outputs.push_back(SessionOutput::State(named(*command), refused));
+                }
+                b't' | b's' | b'T' | b'S' => {
+                    let snapshot = command.eq_ignore_ascii_case(&b's');
+                    self.outputs.push_back(SessionOutput::Tick(named(*command), quote(now, snapshot)));
+                }
                 b'c' => {
                     let instrument = Instrument {
                         symbol: symbol("EURUSD"),
@@ -68,6 +72,7 @@ impl Session for Scripted {
 
     fn ask_again(&mut self, _: Now, silent: &BTreeSet<Symbol>) {
         assert!(!silent.is_empty());
+        self.silent.push(silent.clone());
         self.asked_again += 1;
     }
 
@@ -92,6 +97,25 @@ impl Session for Scripted {
     }
 }
 
+/// Sunday 22:00 to Friday 22:00 in Greenwich.
+const WEEK: (u32, u32) = (79_200, 511_200);
+
+fn named(command: u8) -> Symbol {
+    symbol(if command.is_ascii_uppercase() { "GBPUSD" } else { "EURUSD" })
+}
+
+fn quote(now: Now, snapshot: bool) -> Tick {
+    Tick {
+        bid: None,
+        ask: None,
+        last: None,
+        digits: 5,
+        venue_time_ms: None,
+        received_us: now.unix_us,
+        snapshot,
+    }
+}
+
 fn symbol(name: &str) -> Symbol {
     Symbol::new(name).unwrap()
 }
@@ -104,27 +128,45 @@ fn s(seconds: u64) -> Duration {
 struct Bench {
     supervisor: Supervisor<Scripted>,
     elapsed: Duration,
+    /// Wall clock less monotonic clock.
+    wall_clock: Duration,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::at(Duration::ZERO)
+    }
+
+    /// One whose wall clock is ahead by so much.
+    fn at(wall_clock: Duration) -> Self {
+        Self::made(wall_clock, 10)
+    }
+
+    fn with_channels(channels_max: usize) -> Self {
+        Self::made(Duration::ZERO, channels_max)
+    }
+
+    fn made(wall_clock: Duration, channels_max: usize) -> Self {
         let settings = SupervisorSettings {
             venue: VenueId::new("test").unwrap(),
             epoch: 3,
             connect_timeout: s(15),
             silence_timeout: s(60),
             stale_after: s(30),
+            symbol_stale_min: s(5),
+            symbol_stale_max: s(300),
             backoff_min: s(1),
             backoff_max: s(8),
             auth_retry: s(180),
             stable_after: s(30),
             linger: s(5),
-            demand: DemandLimits::default(),
-            channels_max: 10,
+            demand: DemandLimits { ttl_max: s(1_000_000), ..DemandLimits::default() },
+            channels_max,
             seed: 5,
         };
-        let now = Now { elapsed: s(100), unix_us: 0 };
-        Self { supervisor: Supervisor::new(settings, now, Scripted::default), elapsed: now.elapsed }
+        let elapsed = s(100);
+        let now = now(elapsed, wall_clock);
+        Self { supervisor: Supervisor::new(settings, now, Scripted::default), elapsed, wall_clock }
     }
 
     /// Dialled and logged in, with EURUSD wanted.
@@ -136,8 +178,29 @@ impl Bench {
         bench
     }
 
+    /// Dialled and logged in at this time, with EURUSD and GBPUSD wanted.
+    fn ready_at(time: &str) -> Self {
+        let unix_ms = unix_ms(time);
+        let mut bench = Self::at(Duration::from_millis(u64::try_from(unix_ms).unwrap()) - s(100));
+        bench.want(&["EURUSD", "GBPUSD"]);
+        bench.connect();
+        bench.receive(b"o");
+        bench
+    }
+
+    /// Passes time in steps, in each of which these bytes arrive.
+    fn pass_with(&mut self, time: Duration, step: Duration, bytes: &[u8]) -> Vec<Action> {
+        let until = self.elapsed + time;
+        let mut actions = Vec::new();
+        while self.elapsed < until {
+            actions.extend(self.pass(step.min(until - self.elapsed)));
+            actions.extend(self.receive(bytes));
+        }
+        actions
+    }
+
     fn now(&self) -> Now {
-        Now { elapsed: self.elapsed, unix_us: i64::try_from(self.elapsed.as_micros()).unwrap() }
+        now(self.elapsed, self.wall_clock)
     }
 
     fn actions(&mut self) -> Vec<Action> {
@@ -175,7 +238,7 @@ impl Bench {
         let lease = Lease {
             holder: "holder".into(),
             generation: u64::try_from(self.elapsed.as_millis()).unwrap(),
-            ttl_ms: 300_000,
+            ttl_ms: 1_000_000_000,
             symbols: names.iter().map(|name| symbol(name)).collect(),
             repeat_last: false,
         };
@@ -195,6 +258,14 @@ impl Bench {
     fn cause(&self) -> Option<CauseKind> {
         self.health().cause.map(|cause| cause.kind)
     }
+}
+
+fn now(elapsed: Duration, wall_clock: Duration) -> Now {
+    Now { elapsed, unix_us: i64::try_from((elapsed + wall_clock).as_micros()).unwrap() }
+}
+
+fn unix_ms(time: &str) -> i64 {
+    time.parse::<jiff::Timestamp>().unwrap().as_millisecond()
 }
 
 fn closes(actions: &[Action]) -> Vec<CauseKind> {
@@ -420,7 +491,7 @@ fn the_same_catalogue_keeps_its_version_over_a_reconnect() {
 fn the_first_hop_that_is_not_right_says_why_a_symbol_is_quiet() {
     let first_wrong = |bench: &Bench| {
         let hops = bench.supervisor.explain(bench.now(), &symbol("EURUSD"));
-        assert_eq!(hops.len(), 5);
+        assert_eq!(hops.len(), 6);
         hops.into_iter().find(|hop| !hop.ok)
     };
     let mut bench = Bench::new();

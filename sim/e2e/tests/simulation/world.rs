@@ -89,6 +89,8 @@ impl World {
             connect_timeout: Duration::from_secs(5),
             silence_timeout: Duration::from_secs(15),
             stale_after: Duration::from_secs(8),
+            symbol_stale_min: Duration::from_secs(4),
+            symbol_stale_max: Duration::from_secs(30),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(5),
             auth_retry: Duration::from_secs(10),
