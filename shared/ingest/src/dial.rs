@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,26 +76,52 @@ impl TlsDialler {
     }
 }
 
-impl Dial for TlsDialler {
-    async fn dial(&self) -> Result<Box<dyn Transport>, Cause> {
-        let connector = self.connector().map_err(|error| Cause::new(CauseKind::Tls, error.to_string()))?;
+impl TlsDialler {
+    /// Where it dials, for people: host and port.
+    pub(crate) fn target(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// The first step of dialling: the host's addresses, at least one.
+    pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, Cause> {
         let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
             .await
             .map_err(|error| Cause::new(CauseKind::Dns, format!("{}: {error}", self.host)))?;
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        if addresses.is_empty() {
+            return Err(Cause::new(CauseKind::Dns, format!("{} has no address", self.host)));
+        }
+        Ok(addresses)
+    }
+
+    /// The second step: a connection to the first address that takes one.
+    pub(crate) async fn connect(&self, addresses: &[SocketAddr]) -> Result<(SocketAddr, TcpStream), Cause> {
         let mut failure = Cause::new(CauseKind::Dns, format!("{} has no address", self.host));
         for address in addresses {
             match TcpStream::connect(address).await {
                 Ok(stream) => {
                     prepare(&stream)
                         .map_err(|error| Cause::new(CauseKind::Unreachable, error.to_string()))?;
-                    let tls =
-                        connector.connect(self.name.clone(), stream).await.map_err(|e| tls_cause(&e))?;
-                    return Ok(Box::new(tls));
+                    return Ok((*address, stream));
                 }
                 Err(error) => failure = Cause::new(connect_kind(&error), format!("{address}: {error}")),
             }
         }
         Err(failure)
+    }
+
+    /// The last step: TLS.
+    pub(crate) async fn secure(&self, stream: TcpStream) -> Result<Box<dyn Transport>, Cause> {
+        let connector = self.connector().map_err(|error| Cause::new(CauseKind::Tls, error.to_string()))?;
+        let tls = connector.connect(self.name.clone(), stream).await.map_err(|error| tls_cause(&error))?;
+        Ok(Box::new(tls))
+    }
+}
+
+impl Dial for TlsDialler {
+    async fn dial(&self) -> Result<Box<dyn Transport>, Cause> {
+        let (_, stream) = self.connect(&self.resolve().await?).await?;
+        self.secure(stream).await
     }
 }
 

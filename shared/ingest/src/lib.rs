@@ -9,6 +9,7 @@
 
 mod clock;
 mod dial;
+mod doctor;
 mod drive;
 mod intake;
 mod keep;
@@ -21,6 +22,7 @@ mod settings;
 
 pub use clock::Clock;
 pub use dial::{Dial, TlsDialler, Transport};
+pub use doctor::{Names, Patient, doctor};
 pub use keep::read_kept;
 pub use run::run;
 pub use settings::IngestSettings;

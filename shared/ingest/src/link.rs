@@ -51,6 +51,11 @@ impl Link {
         Self::Dialling(Box::pin(async move { dialler.dial().await }))
     }
 
+    /// Takes over a connection that is open.
+    pub(crate) fn over(stream: Box<dyn Transport>) -> Self {
+        Self::Up(Wire::new(stream))
+    }
+
     /// Queues bytes; [`Link::next`] writes them.
     pub(crate) fn send(&mut self, bytes: &Bytes) {
         if let Self::Up(wire) = self {

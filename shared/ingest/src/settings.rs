@@ -97,6 +97,16 @@ impl IngestSettings {
         settings
     }
 
+    /// `CONNECT_TIMEOUT_MS`
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// `STALE_AFTER_MS`
+    pub(crate) fn stale_after(&self) -> Duration {
+        self.stale_after
+    }
+
     pub(crate) fn supervisor(&self, venue: VenueId, epoch: u64) -> SupervisorSettings {
         SupervisorSettings {
             venue,

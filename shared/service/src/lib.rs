@@ -26,6 +26,7 @@
 //! level, such as `{"timestamp":…,"level":"INFO","message":"listening","what":"admin","addr":"127.0.0.1:40123",…}`.
 
 mod admin;
+mod doctor;
 mod health;
 mod metrics;
 mod process;
@@ -34,7 +35,8 @@ mod telemetry;
 pub mod trace;
 
 pub use admin::{AdminRoutes, router};
+pub use doctor::{Examiner, Finding, Verdict};
 pub use health::{Readiness, StatusPage};
 pub use metrics::Metrics;
-pub use process::{About, Context, main};
+pub use process::{About, Context, main, main_with_doctor};
 pub use settings::Reader;

@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use crate::admin::{self, AdminRoutes};
 use crate::telemetry::{Telemetry, TelemetrySettings};
-use crate::{Metrics, Reader, Readiness, StatusPage};
+use crate::{Examiner, Finding, Metrics, Reader, Readiness, StatusPage};
 
 /// What a program says about itself.
 #[derive(Clone, Copy, Debug)]
@@ -77,19 +77,58 @@ pub fn main<C, Fut>(about: About, read: fn(&mut Reader) -> C, run: impl FnOnce(C
 where
     Fut: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 {
+    enter(about, read, run, None::<fn(C, Examiner) -> std::future::Ready<()>>)
+}
+
+/// The same for a service that can also examine its surroundings: `--doctor` takes the settings and calls `examine`
+/// instead of `run`, with no listener, log or metric of its own.
+///
+/// It prints a line for each finding and ends with 0 where none was wrong, else with 1; settings that cannot be used are
+/// such findings. `--doctor --force` sets [`Examiner::force`].
+pub fn main_with_doctor<C, Fut, Exam>(
+    about: About,
+    read: fn(&mut Reader) -> C,
+    run: impl FnOnce(C, Context) -> Fut,
+    examine: impl FnOnce(C, Examiner) -> Exam,
+) -> ExitCode
+where
+    Fut: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+    Exam: Future<Output = ()>,
+{
+    enter(about, read, run, Some(examine))
+}
+
+fn enter<C, Fut, Exam>(
+    about: About,
+    read: fn(&mut Reader) -> C,
+    run: impl FnOnce(C, Context) -> Fut,
+    examine: Option<impl FnOnce(C, Examiner) -> Exam>,
+) -> ExitCode
+where
+    Fut: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+    Exam: Future<Output = ()>,
+{
     // Before anything can use TLS; an error means that somebody was faster with the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let everything = |reader: &mut Reader| (read(reader), ProcessSettings::read(reader, about));
 
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into()).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => {}
-        ["--help" | "-h"] => {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match (&arguments[..], examine) {
+        ([], _) => {}
+        (["--help" | "-h"], examine) => {
             let mut reader = Reader::default();
             everything(&mut reader);
-            return say(&mut std::io::stdout(), &help(about, &reader), ExitCode::SUCCESS);
+            let text = help(about, &reader, examine.is_some());
+            return say(&mut std::io::stdout(), &text, ExitCode::SUCCESS);
         }
-        ["--version" | "-V"] => {
+        (["--doctor", force @ ..], Some(examine)) if matches!(force, [] | ["--force"]) => {
+            let mut reader = Reader::from_environment(Path::new(".env"));
+            let (config, _) = everything(&mut reader);
+            let examiner = Examiner::new(!force.is_empty(), std::io::stdout());
+            return examined(&reader, &examiner, examine(config, examiner.clone()));
+        }
+        (["--version" | "-V"], _) => {
             let version = format!("{} {}\n", about.name, about.version);
             return say(&mut std::io::stdout(), &version, ExitCode::SUCCESS);
         }
@@ -139,6 +178,24 @@ where
     };
     telemetry.finish();
     code
+}
+
+/// Settings first, then what the service examines of its own.
+fn examined(reader: &Reader, examiner: &Examiner, examination: impl Future<Output = ()>) -> ExitCode {
+    for problem in reader.problems() {
+        examiner.tell(&Finding::wrong("settings", problem, "see --help"));
+    }
+    if !examiner.found_fault() {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                runtime.block_on(examination);
+                // A name that is still looked up is not waited for.
+                runtime.shutdown_background();
+            }
+            Err(error) => examiner.tell(&Finding::wrong("settings", error.to_string(), "")),
+        }
+    }
+    if examiner.found_fault() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Exit code where the settings or arguments cannot be used (`EX_USAGE` of sysexits).
@@ -260,10 +317,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn help(about: About, reader: &Reader) -> String {
+fn help(about: About, reader: &Reader, has_doctor: bool) -> String {
+    let doctor = if has_doctor {
+        "  --doctor   examines settings and surroundings, changes nothing, and says what to do; exit code 0 where all is \
+         right, else 1\n             --doctor --force even opens a second connection beside a running service\n"
+    } else {
+        ""
+    };
     format!(
         "{name} {version}\n{purpose}\n\nSettings are environment variables; a .env file in the working directory is read \
-         too, the environment wins.\nName, default with unit, meaning:\n\n{variables}\n  --help     this text\n  \
+         too, the environment wins.\nName, default with unit, meaning:\n\n{variables}\n{doctor}  --help     this text\n  \
          --version  the version\n",
         name = about.name,
         version = about.version,

@@ -96,7 +96,8 @@ pub struct Sim {
 }
 
 impl Sim {
-    async fn start(place: &Place, setup: &Setup) -> Self {
+    /// Starts one alone; [`Spine::start`] starts it with everything else.
+    pub async fn start(place: &Place, setup: &Setup) -> Self {
         let ca_file = place.path().join("sim-ca.pem");
         let mut environment = variables(&[
             ("SIM_ADDR", "127.0.0.1:0"),
@@ -115,6 +116,24 @@ impl Sim {
         let admin = process.listening("admin").await;
         let venue = process.listening("venue").await;
         Self { process, admin, venue, ca_file }
+    }
+
+    /// The settings with which an ingest reaches it.
+    pub fn ingest_environment(&self, nats_url: &str) -> Vec<(String, String)> {
+        variables(&[
+            ("NATS_URL", nats_url),
+            ("CTRADER_HOST", "localhost"),
+            ("CTRADER_PORT", &self.venue.port().to_string()),
+            ("CTRADER_CA_FILE", self.ca_file.to_str().unwrap()),
+            ("CTRADER_CLIENT_ID", "sim-app"),
+            ("CTRADER_CLIENT_SECRET", SECRETS[0].1),
+            ("CTRADER_ACCESS_TOKEN", SECRETS[1].1),
+            ("CTRADER_ACCOUNT_ID", "1000001"),
+            ("BACKOFF_MIN_MS", "100"),
+            ("BACKOFF_MAX_MS", "500"),
+            ("CONNECT_TIMEOUT_MS", "2000"),
+            ("LINGER_MS", "500"),
+        ])
     }
 
     /// Switches a fault on, or lets it happen once.
@@ -178,20 +197,7 @@ pub struct Ingest {
 
 impl Ingest {
     async fn start(place: &Place, setup: &Setup, nats: &Nats, sim: &Sim) -> Self {
-        let mut environment = variables(&[
-            ("NATS_URL", &nats.url()),
-            ("CTRADER_HOST", "localhost"),
-            ("CTRADER_PORT", &sim.venue.port().to_string()),
-            ("CTRADER_CA_FILE", sim.ca_file.to_str().unwrap()),
-            ("CTRADER_CLIENT_ID", "sim-app"),
-            ("CTRADER_CLIENT_SECRET", SECRETS[0].1),
-            ("CTRADER_ACCESS_TOKEN", SECRETS[1].1),
-            ("CTRADER_ACCOUNT_ID", "1000001"),
-            ("BACKOFF_MIN_MS", "100"),
-            ("BACKOFF_MAX_MS", "500"),
-            ("CONNECT_TIMEOUT_MS", "2000"),
-            ("LINGER_MS", "500"),
-        ]);
+        let mut environment = sim.ingest_environment(&nats.url());
         environment.extend(variables(setup.all));
         environment.extend(variables(setup.ingest));
         let program = binary("ingest-ctrader");

@@ -1,0 +1,178 @@
+//! What `ingest-ctrader --doctor` says about a venue that is well and about each way in which it is not.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
+
+use sim_e2e::{Place, Process, SECRETS, Setup, Sim, Spine, binary, eventually};
+
+/// Nothing listens there.
+const NO_BUS: &str = "nats://127.0.0.1:1";
+
+type Change<'a> = &'a [(&'a str, &'a str)];
+
+/// Runs the doctor to its end: exit code and lines.
+async fn examine(sim: &Sim, bus: &str, arguments: &[&str], change: Change<'_>) -> (Option<i32>, Vec<String>) {
+    let mut environment = sim.ingest_environment(bus);
+    for (name, value) in change {
+        environment.retain(|(known, _)| known != name);
+        environment.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    let place = Place::new();
+    let program = binary("ingest-ctrader");
+    let mut doctor = Process::start(place.path(), "doctor", &program, arguments, &environment);
+    let status = doctor.ended().await;
+    let text = doctor.log_text();
+    for (name, secret) in SECRETS {
+        assert!(!text.contains(secret), "{name} is shown:\n{text}");
+    }
+    (status.code(), text.lines().map(ToOwned::to_owned).collect())
+}
+
+/// The verdict of each step, in order.
+fn verdicts(lines: &[String]) -> Vec<(&str, &str)> {
+    lines
+        .iter()
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next().unwrap(), words.next().unwrap())
+        })
+        .collect()
+}
+
+fn line<'a>(lines: &'a [String], step: &str) -> &'a str {
+    let is_of = |line: &&String| line.split_whitespace().nth(1) == Some(step);
+    lines.iter().find(is_of).unwrap_or_else(|| panic!("no line of {step} in {lines:#?}"))
+}
+
+async fn sim() -> (Place, Sim) {
+    let place = Place::new();
+    let sim = Sim::start(&place, &Setup::default()).await;
+    (place, sim)
+}
+
+/// The doctor ends with 1, this step is wrong with these words, those before are right and those after not looked at.
+async fn finds(sim: &Sim, change: Change<'_>, step: &str, words: &[&str]) {
+    let (code, lines) = examine(sim, NO_BUS, &["--doctor"], change).await;
+    assert_eq!(code, Some(1), "{lines:#?}");
+    let verdicts = verdicts(&lines);
+    let steps: Vec<_> = verdicts.iter().map(|(_, step)| *step).collect();
+    assert_eq!(steps, ["settings", "running", "dns", "tcp", "tls", "login", "symbols", "tick"], "{lines:#?}");
+    let at = steps.iter().position(|known| *known == step).unwrap();
+    for (index, (verdict, _)) in verdicts.iter().enumerate() {
+        let expected = match index {
+            1 => "note",
+            _ if index < at => "ok",
+            _ if index == at => "WRONG",
+            _ => "skipped",
+        };
+        assert_eq!(*verdict, expected, "{lines:#?}");
+    }
+    let line = line(&lines, step);
+    for words in words {
+        assert!(line.contains(words), "{words} in {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_venue_that_is_well_passes_every_step_on_one_short_connection() {
+    let (_place, sim) = sim().await;
+    let (code, lines) = examine(&sim, NO_BUS, &["--doctor"], &[]).await;
+    assert_eq!(code, Some(0), "{lines:#?}");
+    let right = ["settings", "dns", "tcp", "tls", "login", "symbols", "tick"];
+    for step in right {
+        assert!(line(&lines, step).starts_with("ok "), "{lines:#?}");
+    }
+    assert!(line(&lines, "running").starts_with("note "), "{lines:#?}");
+    assert!(line(&lines, "dns").contains("127.0.0.1"), "{lines:#?}");
+    assert!(line(&lines, "symbols").contains("50 symbols"), "{lines:#?}");
+    assert!(line(&lines, "tick").contains("EURUSD 1."), "{lines:#?}");
+    assert_eq!(sim.opened().await, 1);
+    eventually("the connection to be gone", async || match sim.connections().await.len() {
+        0 => Ok(()),
+        left => Err(left),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_are_all_told_and_nothing_is_dialled() {
+    let (_place, sim) = sim().await;
+    let change = [("CTRADER_CLIENT_SECRET", ""), ("CTRADER_ACCOUNT_ID", "mine")];
+    let (code, lines) = examine(&sim, NO_BUS, &["--doctor"], &change).await;
+    assert_eq!(code, Some(1), "{lines:#?}");
+    for (line, name) in lines.iter().zip(["CTRADER_CLIENT_SECRET", "CTRADER_ACCOUNT_ID"]) {
+        assert!(line.starts_with("WRONG   settings  ") && line.contains(name), "{lines:#?}");
+    }
+    let change = [("CTRADER_CA_FILE", "/nonexistent/anchor.pem")];
+    let (code, lines) = examine(&sim, NO_BUS, &["--doctor"], &change).await;
+    assert_eq!(code, Some(1), "{lines:#?}");
+    assert!(line(&lines, "settings").contains("/nonexistent/anchor.pem"), "{lines:#?}");
+    assert_eq!(sim.opened().await, 0);
+}
+
+#[tokio::test]
+async fn a_host_without_an_address_is_told() {
+    let (_place, sim) = sim().await;
+    let change = [("CTRADER_HOST", "no-such-host.invalid")];
+    finds(&sim, &change, "dns", &["no-such-host.invalid", "check CTRADER_HOST"]).await;
+}
+
+#[tokio::test]
+async fn a_port_nobody_listens_on_is_told() {
+    let (_place, sim) = sim().await;
+    sim.fault("refuse").await;
+    finds(&sim, &[], "tcp", &["connection refused", "check CTRADER_HOST and CTRADER_PORT"]).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_and_a_certificate_nobody_trusts_are_told_apart() {
+    let (_place, sim) = sim().await;
+    finds(&sim, &[("CTRADER_CA_FILE", "")], "tls", &["TLS failed", "CTRADER_CA_FILE"]).await;
+    sim.fault("hang-tls").await;
+    let change = [("CONNECT_TIMEOUT_MS", "500")];
+    finds(&sim, &change, "tls", &["the TLS handshake is not finished within 500 ms"]).await;
+}
+
+#[tokio::test]
+async fn wrong_credentials_and_a_wrong_account_are_told_and_no_secret_with_them() {
+    let (_place, sim) = sim().await;
+    let change = [("CTRADER_CLIENT_SECRET", "not-the-secret-88d1")];
+    finds(&sim, &change, "login", &["CH_CLIENT_AUTH_FAILURE", "check CTRADER_CLIENT_ID"]).await;
+    let change = [("CTRADER_ACCOUNT_ID", "999")];
+    finds(&sim, &change, "login", &["CH_CTID_TRADER_ACCOUNT_NOT_FOUND"]).await;
+    assert!(sim.opened().await <= 2, "nothing is tried twice");
+}
+
+#[tokio::test]
+async fn a_venue_that_answers_nothing_or_sends_no_prices_is_told() {
+    let (_place, sim) = sim().await;
+    sim.fault("mute").await;
+    let change = [("STALE_AFTER_MS", "1000")];
+    finds(&sim, &change, "tick", &["no price of EURUSD within"]).await;
+    sim.heal("mute").await;
+    sim.fault("no-answer").await;
+    finds(&sim, &[("CONNECT_TIMEOUT_MS", "1000")], "login", &["does not answer the login within"]).await;
+}
+
+#[tokio::test]
+async fn a_running_ingest_keeps_the_only_connection_unless_the_person_insists() {
+    let spine = Spine::start(Setup::default()).await;
+    let bus = spine.nats.url();
+    assert_eq!(spine.sim.opened().await, 1);
+    let (code, lines) = examine(&spine.sim, &bus, &["--doctor"], &[]).await;
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert!(line(&lines, "running").contains("link up, login ok"), "{lines:#?}");
+    for step in ["dns", "tcp", "tls", "login", "symbols", "tick"] {
+        assert!(line(&lines, step).starts_with("skipped"), "{lines:#?}");
+    }
+    assert_eq!(spine.sim.opened().await, 1);
+
+    let (code, lines) = examine(&spine.sim, &bus, &["--doctor", "--force"], &[]).await;
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert!(line(&lines, "running").starts_with("note "), "{lines:#?}");
+    assert!(line(&lines, "tick").starts_with("ok "), "{lines:#?}");
+    assert_eq!(spine.sim.opened().await, 2, "the running one was not disturbed");
+    let mut client = spine.client().await;
+    client.subscribe(&["GBPUSD"]).await;
+    client.tick("GBPUSD").await;
+    assert_eq!(spine.sim.opened().await, 2);
+}
