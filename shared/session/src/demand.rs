@@ -109,11 +109,16 @@ impl DemandTable {
     /// Stops the leases' clocks while the bus is away: nobody could renew. On return each runs anew in full.
     pub fn freeze(&mut self, now: Duration, frozen: bool) {
         if self.frozen && !frozen {
-            for holder in self.holders.values_mut() {
-                holder.ends_at = now + holder.ttl;
-            }
+            self.renew(now);
         }
         self.frozen = frozen;
+    }
+
+    /// Lets every lease run anew in full, after a time in which nobody could be heard.
+    pub fn renew(&mut self, now: Duration) {
+        for holder in self.holders.values_mut() {
+            holder.ends_at = now + holder.ttl;
+        }
     }
 
     /// Ends what is over.

@@ -110,6 +110,10 @@ pub struct Supervisor<S> {
     catalogue: Option<Arc<Catalogue>>,
     /// Since when the venue was not ready.
     unready_since: Duration,
+    /// When it was last called, to see that it stood still.
+    called_at: Duration,
+    /// Sessions in a row that the venue ended before they were stable.
+    dropped: u32,
     /// Number of the last thing given to the shell to keep.
     kept: u64,
     told: Option<Told>,
@@ -148,6 +152,12 @@ enum Progress {
 
 /// A login taken away on a living link that does not come back within this is looked for on a new connection.
 const RELOGIN_WITHIN: Duration = Duration::from_secs(300);
+/// It wants to be called at least this often, so that it can see that it was not.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Called so much later than it wanted, the process or the machine stood still.
+const PAUSED_AFTER: Duration = Duration::from_secs(4);
+/// So many sessions in a row ended by the venue before they were stable slow the dialling down to minutes.
+const DROPPED_MAX: u32 = 3;
 
 impl<S: Session> Supervisor<S> {
     /// A supervisor that dials at its first [`Supervisor::timeout`], with a new session for each connection.
@@ -180,6 +190,8 @@ impl<S: Session> Supervisor<S> {
             link_cause: None,
             catalogue: None,
             unready_since: now.elapsed,
+            called_at: now.elapsed,
+            dropped: 0,
             kept: 0,
             told: None,
             actions: VecDeque::new(),
@@ -211,13 +223,14 @@ impl<S: Session> Supervisor<S> {
         [self.demand.deadline(), self.freshness.deadline(), self.agenda.deadline()]
             .into_iter()
             .flatten()
-            .fold(phase.min(self.wall_clock.recheck_at), Duration::min)
+            .fold(phase.min(self.wall_clock.recheck_at).min(self.called_at + LOOK_EVERY), Duration::min)
             .into()
     }
 
     /// The time of [`Supervisor::deadline`] has come (calling earlier does no harm).
     pub fn timeout(&mut self, now: Now) {
         let at = now.elapsed;
+        self.wake(now, true);
         self.demand.timeout(at);
         self.apply_demand(now);
         match &mut self.phase {
@@ -248,6 +261,7 @@ impl<S: Session> Supervisor<S> {
                     {
                         up.progress = Progress::Ready { since, stable: true };
                         self.backoff.forget();
+                        self.dropped = 0;
                     }
                     if up.session.deadline().is_some_and(|deadline| deadline <= at) {
                         let result = up.session.timeout(now);
@@ -265,6 +279,9 @@ impl<S: Session> Supervisor<S> {
 
     /// The connection asked for is open.
     pub fn dialled(&mut self, now: Now) {
+        if self.wake(now, true) {
+            return self.settle(now);
+        }
         let Phase::Dialling { give_up_at } = self.phase else { return };
         let mut session = (self.new_session)();
         session.want(now, self.demand.wanted());
@@ -282,14 +299,19 @@ impl<S: Session> Supervisor<S> {
 
     /// The connection asked for could not be opened.
     pub fn dial_failed(&mut self, now: Now, cause: Cause) {
-        if matches!(self.phase, Phase::Dialling { .. }) {
+        if self.wake(now, false) {
+            self.settle(now);
+        } else if matches!(self.phase, Phase::Dialling { .. }) {
             self.lost(now, cause.into());
             self.settle(now);
         }
     }
 
-    /// Bytes arrived on the connection.
+    /// Bytes arrived on the connection. After a pause they are dropped: nobody knows how old they are.
     pub fn received(&mut self, now: Now, bytes: &[u8]) {
+        if self.wake(now, true) {
+            return self.settle(now);
+        }
         let Phase::Up(up) = &mut self.phase else { return };
         up.last_heard = now.elapsed;
         let result = up.session.receive(now, bytes);
@@ -299,7 +321,9 @@ impl<S: Session> Supervisor<S> {
 
     /// The connection ended without our doing.
     pub fn closed(&mut self, now: Now, cause: Cause) {
-        if matches!(self.phase, Phase::Up(_)) {
+        if self.wake(now, false) {
+            self.settle(now);
+        } else if matches!(self.phase, Phase::Up(_)) {
             self.lost(now, cause.into());
             self.settle(now);
         }
@@ -307,6 +331,7 @@ impl<S: Session> Supervisor<S> {
 
     /// What [`Action::Keep`] of this number asked for is stored durably, or could not be.
     pub fn kept(&mut self, now: Now, number: u64, result: Result<(), String>) {
+        self.wake(now, true);
         if let Phase::Up(up) = &mut self.phase
             && up.keeping == Some(number)
         {
@@ -319,6 +344,7 @@ impl<S: Session> Supervisor<S> {
 
     /// Somebody said what they want.
     pub fn lease(&mut self, now: Now, lease: Lease) {
+        self.wake(now, true);
         let before = Arc::clone(self.demand.wanted());
         let repeat = self.demand.lease(now.elapsed, lease);
         self.apply_demand(now);
@@ -330,6 +356,7 @@ impl<S: Session> Supervisor<S> {
 
     /// The bus went away or came back; while it is away nobody can renew a lease.
     pub fn bus(&mut self, now: Now, up: bool) {
+        self.wake(now, true);
         self.demand.freeze(now.elapsed, !up);
         self.settle(now);
     }
@@ -373,6 +400,28 @@ impl<S: Session> Supervisor<S> {
             Phase::Up(up) => Some(&up.session),
             _ => None,
         }
+    }
+
+    /// Sees whether this process or machine stood still since the last call. Then no old socket is trusted and none of its
+    /// bytes read: it is closed where there still `is_linked`, and the next is dialled at once.
+    fn wake(&mut self, now: Now, is_linked: bool) -> bool {
+        let late = now.elapsed.saturating_sub(self.called_at + LOOK_EVERY);
+        self.called_at = now.elapsed;
+        if late < PAUSED_AFTER || matches!(self.phase, Phase::Stopped) {
+            return false;
+        }
+        // While we stood still nobody could renew a lease.
+        self.demand.renew(now.elapsed);
+        let cause = Cause::new(CauseKind::Suspended, format!("for {} s", late.as_secs()));
+        if matches!(self.phase, Phase::Dialling { .. } | Phase::Up(_)) {
+            if is_linked {
+                self.actions.push_back(Action::Close(cause.clone()));
+            }
+            self.note_unready(now);
+            self.go_down(now, cause, AuthState::None);
+        }
+        self.phase = Phase::Waiting { until: now.elapsed };
+        true
     }
 
     fn is_ready(&self) -> bool {
@@ -462,10 +511,13 @@ impl<S: Session> Supervisor<S> {
 
     /// The connection is gone, whoever ended it: say why and plan the next.
     fn lost(&mut self, now: Now, ending: Ending) {
-        if self.is_ready() {
-            self.unready_since = now.elapsed;
-        }
+        self.note_unready(now);
+        self.dropped += u32::from(ending.cause.kind == CauseKind::SessionLost);
         let wait = match ending.retry {
+            // Facts 3.11: an administrator may have blocked us, which no soon retry mends.
+            Retry::Backoff if self.dropped >= DROPPED_MAX && ending.cause.kind == CauseKind::SessionLost => {
+                self.backoff.fail_slowly(self.settings.auth_retry, &mut self.rng)
+            }
             Retry::Backoff => self.backoff.fail(&mut self.rng),
             Retry::Slowly => self.backoff.fail_slowly(self.settings.auth_retry, &mut self.rng),
             Retry::After(wait) => self.backoff.fail_until(wait, &mut self.rng),
@@ -473,6 +525,13 @@ impl<S: Session> Supervisor<S> {
         self.phase = Phase::Waiting { until: now.elapsed + wait };
         let refused = matches!(ending.cause.kind, CauseKind::AuthRefused | CauseKind::WrongHost);
         self.go_down(now, ending.cause, if refused { AuthState::Refused } else { AuthState::None });
+    }
+
+    /// A session that was ready is not any more.
+    fn note_unready(&mut self, now: Now) {
+        if self.is_ready() {
+            self.unready_since = now.elapsed;
+        }
     }
 
     /// Says that there is no connection: on the axes, and for each symbol that could tick.

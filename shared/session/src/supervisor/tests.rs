@@ -305,7 +305,7 @@ fn dialling_and_login_share_one_time_limit() {
 
     let mut bench = Bench::new();
     bench.pass(Duration::ZERO);
-    bench.elapsed += s(10);
+    bench.pass(s(10));
     bench.supervisor.dialled(bench.now());
     assert_eq!(closes(&bench.pass(s(5))), [CauseKind::ConnectTimeout], "no login");
     assert_eq!(bench.cause(), Some(CauseKind::ConnectTimeout));
@@ -485,6 +485,93 @@ fn the_same_catalogue_keeps_its_version_over_a_reconnect() {
     bench.supervisor.dialled(bench.now());
     bench.receive(b"oc");
     assert_eq!(bench.health().catalogue_version, 1);
+}
+
+#[test]
+fn after_a_pause_the_old_socket_is_closed_unread_and_the_next_dialled_at_once() {
+    let mut bench = Bench::ready();
+    bench.receive(b"t");
+    bench.elapsed += s(60);
+    let actions = bench.receive(b"tttt");
+    assert_eq!(closes(&actions), [CauseKind::Suspended]);
+    assert!(
+        !actions
+            .iter()
+            .any(|action| matches!(action, Action::Event(event) if matches!(event.body, Body::Tick(_))))
+    );
+    let health = bench.health();
+    assert_eq!((health.retry_in_ms, health.attempt), (Some(0), 0), "nothing failed");
+    assert_eq!(bench.cause(), Some(CauseKind::Suspended));
+    assert!(bench.pass(Duration::ZERO).contains(&Action::Dial));
+    bench.supervisor.dialled(bench.now());
+    bench.receive(b"o");
+    assert_eq!(states(&bench.receive(b"t")), [SymbolState::Live], "and what was wanted still is");
+}
+
+#[test]
+fn a_pause_is_seen_whatever_is_called_first_and_closes_only_what_there_is() {
+    let close = [CauseKind::Suspended];
+    type Call = fn(&mut Bench);
+    let calls: [(Call, &[CauseKind]); 6] = [
+        (|bench| bench.supervisor.timeout(bench.now()), &close),
+        (|bench| bench.supervisor.bus(bench.now(), true), &close),
+        (|bench| bench.supervisor.kept(bench.now(), 1, Ok(())), &close),
+        (|bench| drop(bench.want(&["EURUSD"])), &close),
+        (|bench| bench.supervisor.closed(bench.now(), Cause::new(CauseKind::Reset, "")), &[]),
+        (|bench| bench.supervisor.dial_failed(bench.now(), Cause::new(CauseKind::Dns, "")), &[]),
+    ];
+    for (index, (call, closed)) in calls.into_iter().enumerate() {
+        let mut bench = Bench::ready();
+        if index == 5 {
+            bench.receive(b"e");
+            bench.pass(s(8));
+        }
+        bench.elapsed += s(7);
+        call(&mut bench);
+        assert_eq!(bench.cause(), Some(CauseKind::Suspended), "call {index}");
+        let actions = bench.pass(Duration::ZERO);
+        if index != 3 {
+            assert_eq!(closes(&actions), closed, "call {index}");
+        }
+        assert!(actions.contains(&Action::Dial), "call {index}");
+    }
+}
+
+#[test]
+fn a_short_delay_is_no_pause_and_a_quiet_link_is_none_either() {
+    let mut bench = Bench::ready();
+    bench.elapsed += s(5);
+    assert_eq!(closes(&bench.receive(b"t")), []);
+    assert_eq!(closes(&bench.pass(s(59))), []);
+}
+
+#[test]
+fn a_pause_while_dialling_closes_the_connection_that_came_of_it() {
+    let mut bench = Bench::new();
+    assert!(bench.pass(Duration::ZERO).contains(&Action::Dial));
+    bench.elapsed += s(10);
+    bench.supervisor.dialled(bench.now());
+    let actions = bench.pass(Duration::ZERO);
+    assert_eq!(closes(&actions), [CauseKind::Suspended]);
+    assert!(actions.contains(&Action::Dial));
+}
+
+#[test]
+fn a_venue_that_ends_each_login_soon_is_dialled_in_minutes_until_one_is_stable() {
+    let mut bench = Bench::ready();
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        bench.receive(b"e");
+        waits.push(bench.health().retry_in_ms.unwrap());
+        bench.pass(s(180));
+        bench.supervisor.dialled(bench.now());
+        bench.receive(b"o");
+    }
+    assert!(waits[..2].iter().all(|wait| *wait <= 8_000), "{waits:?}");
+    assert!(waits[2..].iter().all(|wait| *wait >= 90_000), "{waits:?}");
+    bench.pass(s(30));
+    bench.receive(b"e");
+    assert!(bench.health().retry_in_ms.unwrap() <= 1_000, "a stable session makes up for it");
 }
 
 #[test]
