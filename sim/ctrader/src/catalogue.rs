@@ -3,90 +3,102 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::PRICE_UNITS;
+use crate::hours::Hours;
 use crate::wire::{
-    ProtoOaArchivedSymbol, ProtoOaAsset, ProtoOaAssetClass, ProtoOaInterval, ProtoOaLightSymbol,
-    ProtoOaSymbol, ProtoOaSymbolCategory,
+    ProtoOaArchivedSymbol, ProtoOaAsset, ProtoOaAssetClass, ProtoOaLightSymbol, ProtoOaSymbol,
+    ProtoOaSymbolCategory,
 };
 
 /// Most instruments there can be; keeps the symbol list well under 1 MiB, the cap of one client (facts 5.1).
 pub const SYMBOLS_MAX: usize = 5_000;
 
-/// Asset classes and, with the same keys, their one category each.
+/// A class of assets; each has one category of the same name and key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Currency pairs.
+    Forex,
+    /// Precious metals.
+    Metals,
+    /// Stock indices.
+    Indices,
+    /// Oil and gas.
+    Energies,
+    /// Crypto currencies.
+    Crypto,
+    /// Shares of companies.
+    Shares,
+}
+
+/// In the order of [`Class`].
 const CLASSES: [&str; 6] = ["Forex", "Metals", "Indices", "Energies", "Crypto", "Shares"];
-const FOREX: usize = 0;
-const METALS: usize = 1;
-const INDICES: usize = 2;
-const ENERGIES: usize = 3;
-const CRYPTO: usize = 4;
-const SHARES: usize = 5;
 
 /// The retired symbol, there to be asked for.
 const ARCHIVED: (i64, &str, &str) = (9_000_001, "EURDEM", "Euro vs German Mark");
 
 /// One row of the list: name, base, quote, class, digits, pip position, first price x 100000, usual spread in ticks.
-type Row = (&'static str, &'static str, &'static str, usize, u8, u8, u64, u64);
+type Row = (&'static str, &'static str, &'static str, Class, u8, u8, u64, u64);
 
 const ROWS: &[Row] = &[
-    ("EURUSD", "EUR", "USD", FOREX, 5, 4, 114_811, 2),
-    ("GBPUSD", "GBP", "USD", FOREX, 5, 4, 133_120, 6),
-    ("USDJPY", "USD", "JPY", FOREX, 3, 2, 15_123_400, 6),
-    ("USDCHF", "USD", "CHF", FOREX, 5, 4, 80_231, 8),
-    ("USDCAD", "USD", "CAD", FOREX, 5, 4, 137_402, 9),
-    ("AUDUSD", "AUD", "USD", FOREX, 5, 4, 65_218, 5),
-    ("NZDUSD", "NZD", "USD", FOREX, 5, 4, 57_903, 9),
-    ("EURGBP", "EUR", "GBP", FOREX, 5, 4, 86_247, 7),
-    ("EURJPY", "EUR", "JPY", FOREX, 3, 2, 17_365_200, 9),
-    ("GBPJPY", "GBP", "JPY", FOREX, 3, 2, 20_131_600, 15),
-    ("EURCHF", "EUR", "CHF", FOREX, 5, 4, 92_114, 11),
-    ("EURAUD", "EUR", "AUD", FOREX, 5, 4, 176_043, 16),
-    ("AUDJPY", "AUD", "JPY", FOREX, 3, 2, 9_863_500, 10),
-    ("CADJPY", "CAD", "JPY", FOREX, 3, 2, 11_006_800, 14),
-    ("CHFJPY", "CHF", "JPY", FOREX, 3, 2, 18_849_300, 17),
-    ("GBPAUD", "GBP", "AUD", FOREX, 5, 4, 204_115, 22),
-    ("GBPCAD", "GBP", "CAD", FOREX, 5, 4, 182_909, 24),
-    ("GBPCHF", "GBP", "CHF", FOREX, 5, 4, 106_804, 20),
-    ("EURNZD", "EUR", "NZD", FOREX, 5, 4, 198_281, 30),
-    ("AUDCAD", "AUD", "CAD", FOREX, 5, 4, 89_612, 13),
-    ("XAUUSD", "XAU", "USD", METALS, 2, 0, 402_417_000, 19),
-    ("XAGUSD", "XAG", "USD", METALS, 3, 2, 4_981_200, 22),
-    ("XPTUSD", "XPT", "USD", METALS, 2, 0, 158_230_000, 260),
-    ("XPDUSD", "XPD", "USD", METALS, 2, 0, 146_115_000, 320),
-    ("US100.cash", "US100", "USD", INDICES, 2, 0, 2_529_084_000, 110),
-    ("US500.cash", "US500", "USD", INDICES, 2, 0, 684_312_000, 45),
-    ("US30.cash", "US30", "USD", INDICES, 2, 0, 4_732_155_000, 190),
-    ("GER40.cash", "GER40", "EUR", INDICES, 1, 0, 2_396_870_000, 11),
-    ("UK100.cash", "UK100", "GBP", INDICES, 1, 0, 969_140_000, 12),
-    ("FRA40.cash", "FRA40", "EUR", INDICES, 1, 0, 812_260_000, 11),
-    ("EU50.cash", "EU50", "EUR", INDICES, 1, 0, 566_390_000, 14),
-    ("JP225.cash", "JP225", "JPY", INDICES, 0, 0, 5_021_400_000, 8),
-    ("HK50.cash", "HK50", "HKD", INDICES, 1, 0, 2_648_550_000, 80),
-    ("AUS200.cash", "AUS200", "AUD", INDICES, 1, 0, 884_410_000, 15),
-    ("US2000.cash", "US2000", "USD", INDICES, 2, 0, 245_518_000, 40),
-    ("USOIL.cash", "USOIL", "USD", ENERGIES, 2, 1, 6_092_000, 4),
-    ("UKOIL.cash", "UKOIL", "USD", ENERGIES, 2, 1, 6_471_000, 4),
-    ("NATGAS.cash", "NATGAS", "USD", ENERGIES, 3, 2, 431_500, 6),
-    ("BTCUSD", "BTC", "USD", CRYPTO, 2, 0, 9_184_312_000, 1_500),
-    ("ETHUSD", "ETH", "USD", CRYPTO, 2, 0, 302_155_000, 140),
-    ("LTCUSD", "LTC", "USD", CRYPTO, 2, 1, 8_412_000, 20),
-    ("XRPUSD", "XRP", "USD", CRYPTO, 5, 4, 218_430, 180),
-    ("DOGEUSD", "DOGE", "USD", CRYPTO, 5, 4, 14_905, 24),
-    ("SOLUSD", "SOL", "USD", CRYPTO, 3, 1, 13_641_200, 60),
-    ("AUDCHF", "AUD", "CHF", FOREX, 5, 4, 52_330, 11),
-    ("AUDNZD", "AUD", "NZD", FOREX, 5, 4, 112_630, 17),
-    ("CADCHF", "CAD", "CHF", FOREX, 5, 4, 58_394, 13),
-    ("NZDJPY", "NZD", "JPY", FOREX, 3, 2, 8_757_100, 13),
-    ("NZDCAD", "NZD", "CAD", FOREX, 5, 4, 79_561, 17),
-    ("EURCAD", "EUR", "CAD", FOREX, 5, 4, 157_743, 18),
-    ("USDSEK", "USD", "SEK", FOREX, 5, 4, 942_118, 210),
-    ("USDNOK", "USD", "NOK", FOREX, 5, 4, 1_012_604, 230),
-    ("USDMXN", "USD", "MXN", FOREX, 5, 4, 1_834_320, 260),
-    ("USDZAR", "USD", "ZAR", FOREX, 5, 4, 1_721_415, 480),
-    ("USDTRY", "USD", "TRY", FOREX, 5, 4, 4_231_070, 900),
-    ("USDPLN", "USD", "PLN", FOREX, 5, 4, 364_811, 190),
-    ("EURSEK", "EUR", "SEK", FOREX, 5, 4, 1_081_655, 260),
-    ("USDSGD", "USD", "SGD", FOREX, 5, 4, 130_112, 14),
-    ("USDCNH", "USD", "CNH", FOREX, 5, 4, 710_938, 35),
-    ("USDHKD", "USD", "HKD", FOREX, 5, 4, 777_612, 20),
+    ("EURUSD", "EUR", "USD", Class::Forex, 5, 4, 114_811, 2),
+    ("GBPUSD", "GBP", "USD", Class::Forex, 5, 4, 133_120, 6),
+    ("USDJPY", "USD", "JPY", Class::Forex, 3, 2, 15_123_400, 6),
+    ("USDCHF", "USD", "CHF", Class::Forex, 5, 4, 80_231, 8),
+    ("USDCAD", "USD", "CAD", Class::Forex, 5, 4, 137_402, 9),
+    ("AUDUSD", "AUD", "USD", Class::Forex, 5, 4, 65_218, 5),
+    ("NZDUSD", "NZD", "USD", Class::Forex, 5, 4, 57_903, 9),
+    ("EURGBP", "EUR", "GBP", Class::Forex, 5, 4, 86_247, 7),
+    ("EURJPY", "EUR", "JPY", Class::Forex, 3, 2, 17_365_200, 9),
+    ("GBPJPY", "GBP", "JPY", Class::Forex, 3, 2, 20_131_600, 15),
+    ("EURCHF", "EUR", "CHF", Class::Forex, 5, 4, 92_114, 11),
+    ("EURAUD", "EUR", "AUD", Class::Forex, 5, 4, 176_043, 16),
+    ("AUDJPY", "AUD", "JPY", Class::Forex, 3, 2, 9_863_500, 10),
+    ("CADJPY", "CAD", "JPY", Class::Forex, 3, 2, 11_006_800, 14),
+    ("CHFJPY", "CHF", "JPY", Class::Forex, 3, 2, 18_849_300, 17),
+    ("GBPAUD", "GBP", "AUD", Class::Forex, 5, 4, 204_115, 22),
+    ("GBPCAD", "GBP", "CAD", Class::Forex, 5, 4, 182_909, 24),
+    ("GBPCHF", "GBP", "CHF", Class::Forex, 5, 4, 106_804, 20),
+    ("EURNZD", "EUR", "NZD", Class::Forex, 5, 4, 198_281, 30),
+    ("AUDCAD", "AUD", "CAD", Class::Forex, 5, 4, 89_612, 13),
+    ("XAUUSD", "XAU", "USD", Class::Metals, 2, 0, 402_417_000, 19),
+    ("XAGUSD", "XAG", "USD", Class::Metals, 3, 2, 4_981_200, 22),
+    ("XPTUSD", "XPT", "USD", Class::Metals, 2, 0, 158_230_000, 260),
+    ("XPDUSD", "XPD", "USD", Class::Metals, 2, 0, 146_115_000, 320),
+    ("US100.cash", "US100", "USD", Class::Indices, 2, 0, 2_529_084_000, 110),
+    ("US500.cash", "US500", "USD", Class::Indices, 2, 0, 684_312_000, 45),
+    ("US30.cash", "US30", "USD", Class::Indices, 2, 0, 4_732_155_000, 190),
+    ("GER40.cash", "GER40", "EUR", Class::Indices, 1, 0, 2_396_870_000, 11),
+    ("UK100.cash", "UK100", "GBP", Class::Indices, 1, 0, 969_140_000, 12),
+    ("FRA40.cash", "FRA40", "EUR", Class::Indices, 1, 0, 812_260_000, 11),
+    ("EU50.cash", "EU50", "EUR", Class::Indices, 1, 0, 566_390_000, 14),
+    ("JP225.cash", "JP225", "JPY", Class::Indices, 0, 0, 5_021_400_000, 8),
+    ("HK50.cash", "HK50", "HKD", Class::Indices, 1, 0, 2_648_550_000, 80),
+    ("AUS200.cash", "AUS200", "AUD", Class::Indices, 1, 0, 884_410_000, 15),
+    ("US2000.cash", "US2000", "USD", Class::Indices, 2, 0, 245_518_000, 40),
+    ("USOIL.cash", "USOIL", "USD", Class::Energies, 2, 1, 6_092_000, 4),
+    ("UKOIL.cash", "UKOIL", "USD", Class::Energies, 2, 1, 6_471_000, 4),
+    ("NATGAS.cash", "NATGAS", "USD", Class::Energies, 3, 2, 431_500, 6),
+    ("BTCUSD", "BTC", "USD", Class::Crypto, 2, 0, 9_184_312_000, 1_500),
+    ("ETHUSD", "ETH", "USD", Class::Crypto, 2, 0, 302_155_000, 140),
+    ("LTCUSD", "LTC", "USD", Class::Crypto, 2, 1, 8_412_000, 20),
+    ("XRPUSD", "XRP", "USD", Class::Crypto, 5, 4, 218_430, 180),
+    ("DOGEUSD", "DOGE", "USD", Class::Crypto, 5, 4, 14_905, 24),
+    ("SOLUSD", "SOL", "USD", Class::Crypto, 3, 1, 13_641_200, 60),
+    ("AUDCHF", "AUD", "CHF", Class::Forex, 5, 4, 52_330, 11),
+    ("AUDNZD", "AUD", "NZD", Class::Forex, 5, 4, 112_630, 17),
+    ("CADCHF", "CAD", "CHF", Class::Forex, 5, 4, 58_394, 13),
+    ("NZDJPY", "NZD", "JPY", Class::Forex, 3, 2, 8_757_100, 13),
+    ("NZDCAD", "NZD", "CAD", Class::Forex, 5, 4, 79_561, 17),
+    ("EURCAD", "EUR", "CAD", Class::Forex, 5, 4, 157_743, 18),
+    ("USDSEK", "USD", "SEK", Class::Forex, 5, 4, 942_118, 210),
+    ("USDNOK", "USD", "NOK", Class::Forex, 5, 4, 1_012_604, 230),
+    ("USDMXN", "USD", "MXN", Class::Forex, 5, 4, 1_834_320, 260),
+    ("USDZAR", "USD", "ZAR", Class::Forex, 5, 4, 1_721_415, 480),
+    ("USDTRY", "USD", "TRY", Class::Forex, 5, 4, 4_231_070, 900),
+    ("USDPLN", "USD", "PLN", Class::Forex, 5, 4, 364_811, 190),
+    ("EURSEK", "EUR", "SEK", Class::Forex, 5, 4, 1_081_655, 260),
+    ("USDSGD", "USD", "SGD", Class::Forex, 5, 4, 130_112, 14),
+    ("USDCNH", "USD", "CNH", Class::Forex, 5, 4, 710_938, 35),
+    ("USDHKD", "USD", "HKD", Class::Forex, 5, 4, 777_612, 20),
 ];
 
 /// One instrument and what its walk needs.
@@ -108,10 +120,15 @@ pub struct Listing {
     pub spread_ticks: u64,
     base: String,
     quote: &'static str,
-    class: usize,
+    class: Class,
 }
 
 impl Listing {
+    /// The class it belongs to.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
     /// The smallest price step: 10^-digits, x 100000.
     pub fn tick(&self) -> u64 {
         PRICE_UNITS / 10u64.pow(u32::from(self.digits))
@@ -127,6 +144,8 @@ pub struct Catalogue {
     removed: BTreeSet<usize>,
     /// The names renamed instruments had at the start.
     renamed: BTreeMap<String, usize>,
+    /// Whether markets open and close; else they never close.
+    calendar: bool,
 }
 
 /// What can happen to an instrument while somebody watches.
@@ -152,7 +171,17 @@ impl Catalogue {
                 assets.push(name.to_owned());
             }
         }
-        Self { listings, assets, removed: BTreeSet::new(), renamed: BTreeMap::new() }
+        Self { listings, assets, removed: BTreeSet::new(), renamed: BTreeMap::new(), calendar: false }
+    }
+
+    /// The same with markets that open and close, or that never do.
+    #[must_use]
+    pub fn with_calendar(self, calendar: bool) -> Self {
+        Self { calendar, ..self }
+    }
+
+    pub(crate) fn has_calendar(&self) -> bool {
+        self.calendar
     }
 
     /// The instruments; a position in this slice is what the simulator itself calls a symbol by.
@@ -211,7 +240,7 @@ impl Catalogue {
             enabled: Some(true),
             base_asset_id: self.asset_id(&listing.base),
             quote_asset_id: self.asset_id(listing.quote),
-            symbol_category_id: Some(key(listing.class)),
+            symbol_category_id: Some(key(listing.class as usize)),
             description: Some(listing.description.clone()),
             sorting_number: u32::try_from(position + 1).ok().map(f64::from),
         };
@@ -231,6 +260,7 @@ impl Catalogue {
 
     pub(crate) fn symbol(&self, position: usize) -> Option<ProtoOaSymbol> {
         let listing = self.listings.get(position)?;
+        let hours = Hours::of(listing.class, self.calendar);
         Some(ProtoOaSymbol {
             symbol_id: listing.id,
             digits: listing.digits.into(),
@@ -240,9 +270,9 @@ impl Catalogue {
             max_volume: Some(1_000_000_000),
             step_volume: Some(100_000),
             lot_size: Some(10_000_000),
-            // The market never closes: one session from Sunday 00:00 to the next.
-            schedule: vec![ProtoOaInterval { start_second: 0, end_second: 7 * 86_400 }],
-            schedule_time_zone: Some("Europe/Moscow".to_owned()),
+            schedule: hours.schedule(),
+            schedule_time_zone: Some(hours.zone()),
+            holiday: hours.holidays(),
             ..ProtoOaSymbol::default()
         })
     }
@@ -298,7 +328,7 @@ fn listing(position: usize) -> Listing {
         return share(id, position - ROWS.len());
     };
     let description = match class {
-        FOREX | METALS | CRYPTO => format!("{base} vs {quote}"),
+        Class::Forex | Class::Metals | Class::Crypto => format!("{base} vs {quote}"),
         _ => format!("{base} cash in {quote}"),
     };
     Listing {
@@ -333,7 +363,7 @@ fn share(id: i64, number: usize) -> Listing {
         spread_ticks: 1 + start / 20_000_000,
         base,
         quote: "USD",
-        class: SHARES,
+        class: Class::Shares,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the venue knows about one connection. Nothing here outlives it (facts 3.1).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,14 +23,14 @@ pub(crate) struct Connection {
     pub(crate) limits: RequestLimits,
     /// The application has been let in.
     pub(crate) application: bool,
-    /// The account has a session.
-    pub(crate) account: bool,
+    /// The accounts that have a session, and the grants they came with.
+    pub(crate) sessions: BTreeMap<i64, usize>,
     /// The code with which the account's requests are refused while it has no session.
     pub(crate) stranger_code: StrangerCode,
-    /// By position of the symbol in the catalogue.
-    pub(crate) subscriptions: FxHashMap<usize, Subscription>,
+    /// By account and position of the symbol in the catalogue.
+    pub(crate) subscriptions: FxHashMap<(i64, usize), Subscription>,
     /// Symbols not subscribed any more that still tell so many events.
-    pub(crate) late: FxHashMap<usize, (Subscription, u64)>,
+    pub(crate) late: FxHashMap<(i64, usize), (Subscription, u64)>,
     /// Set once the connection is to end; nothing is read from then on.
     pub(crate) ending: Option<(Ending, Reason)>,
     pub(crate) last_in: Duration,
@@ -107,7 +107,7 @@ impl Connection {
             decoder: FrameDecoder::new(settings.frame_bytes_max),
             limits: RequestLimits::new(settings.requests_per_s, settings.historical_per_s),
             application: false,
-            account: false,
+            sessions: BTreeMap::new(),
             stranger_code: StrangerCode::default(),
             subscriptions: FxHashMap::default(),
             late: FxHashMap::default(),
@@ -219,13 +219,32 @@ impl Connection {
         self.ending.get_or_insert((ending, reason));
     }
 
-    /// Ends the account's session, and its subscriptions with it (facts 3.1).
-    pub(crate) fn end_account(&mut self, id: ConnectionId, market: &mut Market) {
-        self.account = false;
-        let late = self.late.drain().map(|(symbol, _)| symbol);
-        for symbol in self.subscriptions.drain().map(|(symbol, _)| symbol).chain(late) {
-            market.unwatch(symbol, id);
+    /// Ends an account's session, and its subscriptions with it (facts 3.1).
+    pub(crate) fn end_session(&mut self, id: ConnectionId, account: i64, market: &mut Market) {
+        self.sessions.remove(&account);
+        let mut gone: Vec<usize> = Vec::new();
+        let of = |key: &(i64, usize)| key.0 == account;
+        gone.extend(self.subscriptions.extract_if(|key, _| of(key)).map(|(key, _)| key.1));
+        gone.extend(self.late.extract_if(|key, _| of(key)).map(|(key, _)| key.1));
+        for symbol in gone {
+            market.unwatch(symbol, (id, account));
         }
+    }
+
+    /// Ends every account's session.
+    pub(crate) fn end_sessions(&mut self, id: ConnectionId, market: &mut Market) {
+        let accounts: Vec<i64> = self.sessions.keys().copied().collect();
+        for account in accounts {
+            self.end_session(id, account, market);
+        }
+    }
+
+    /// What was told about a symbol, by any account that is subscribed to it.
+    pub(crate) fn sent(&self, symbol: usize) -> Option<Sent> {
+        self.sessions
+            .keys()
+            .find_map(|account| self.subscriptions.get(&(*account, symbol)))
+            .map(|held| held.sent)
     }
 
     /// When the connection's own timers act next: cut-off, heartbeat, or something held back.
@@ -238,7 +257,7 @@ impl Connection {
     /// Sends the whole state of a symbol: both sides, the last session's close, the time of the last quote, and the
     /// forming bars of the periods asked for (facts 3.6).
     pub(crate) fn send_snapshot(&mut self, now: Now, account: i64, market: &Market, symbol: usize) {
-        let Some(subscription) = self.subscriptions.get_mut(&symbol) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(&(account, symbol)) else { return };
         let Quote { bid, ask, at_ms, .. } = market.quote(symbol);
         let at_ms = at_ms - self.quirks.clock_back_ms;
         let listing = &market.catalogue().listings()[symbol];
@@ -262,9 +281,9 @@ impl Connection {
     /// Sends one step of the market; live bars ride on events that carry a bid (facts 3.7). False where the
     /// connection is not told.
     pub(crate) fn send_event(&mut self, now: Now, account: i64, market: &Market, step: QuoteEvent) -> bool {
-        let subscription = match self.subscriptions.get_mut(&step.symbol) {
+        let subscription = match self.subscriptions.get_mut(&(account, step.symbol)) {
             Some(subscription) => subscription,
-            None => match self.late.get_mut(&step.symbol) {
+            None => match self.late.get_mut(&(account, step.symbol)) {
                 Some((subscription, left)) => {
                     *left = left.saturating_sub(1);
                     subscription
@@ -298,8 +317,8 @@ impl Connection {
     }
 
     /// Remembers that an event was not sent.
-    pub(crate) fn withhold(&mut self, symbol: usize) {
-        if let Some(subscription) = self.subscriptions.get_mut(&symbol) {
+    pub(crate) fn withhold(&mut self, account: i64, symbol: usize) {
+        if let Some(subscription) = self.subscriptions.get_mut(&(account, symbol)) {
             subscription.behind = true;
         }
     }

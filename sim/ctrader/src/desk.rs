@@ -10,38 +10,23 @@ use crate::connection_id::ConnectionId;
 use crate::fault::Fault;
 use crate::fault_spec::FaultSpec;
 use crate::faults::Faults;
+use crate::grants::Grants;
 use crate::market::Market;
 use crate::message::{self, Payload};
-use crate::outcome::{Counters, Ending, Reason};
+use crate::outcome::Counters;
 use crate::param::Param;
 use crate::settings::{RateAnswer, VenueSettings};
 use crate::wire::{
-    ProtoErrorCode, ProtoErrorRes, ProtoMessage, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes,
-    ProtoOaAccountDisconnectEvent, ProtoOaAccountLogoutReq, ProtoOaAccountLogoutRes,
-    ProtoOaApplicationAuthReq, ProtoOaApplicationAuthRes, ProtoOaClientPermissionScope,
-    ProtoOaCtidTraderAccount, ProtoOaErrorCode, ProtoOaErrorRes, ProtoOaGetAccountListByAccessTokenReq,
-    ProtoOaGetAccountListByAccessTokenRes, ProtoOaPayloadType as Oa, ProtoOaRefreshTokenReq,
-    ProtoOaRefreshTokenRes, ProtoOaTrendbarPeriod, ProtoOaVersionRes,
+    ProtoErrorCode, ProtoErrorRes, ProtoMessage, ProtoOaErrorCode, ProtoOaErrorRes, ProtoOaPayloadType as Oa,
+    ProtoOaTrendbarPeriod, ProtoOaVersionRes,
 };
-
-/// Lifetime of an access token, seconds (facts 3.2).
-const TOKEN_LIFETIME_S: i64 = 2_628_000;
-
-/// The pair of tokens that is good now. A refresh replaces both.
-#[derive(Clone)]
-pub(crate) struct Tokens {
-    access: String,
-    refresh: String,
-    refreshes: u32,
-    /// Set where the access token has expired: what a login with it is answered with.
-    expired: Option<ProtoOaErrorCode>,
-}
 
 /// What a request means for other connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Aftermath {
     Nothing,
-    TokensReplaced,
+    /// The tokens of this grant were replaced.
+    TokensReplaced(usize),
 }
 
 /// Where one request is worked on: its connection and what all connections share.
@@ -50,7 +35,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) now: Now,
     pub(crate) connection: &'a mut Connection,
     pub(crate) market: &'a mut Market,
-    pub(crate) tokens: &'a mut Tokens,
+    pub(crate) grants: &'a mut Grants,
     pub(crate) settings: &'a VenueSettings,
     pub(crate) faults: &'a mut Faults,
     pub(crate) counters: &'a mut Counters,
@@ -71,28 +56,6 @@ pub(crate) struct Refusal {
     maintenance_end_ms: Option<i64>,
     /// Answered by the common layer instead of the Open API.
     common: bool,
-}
-
-impl Tokens {
-    pub(crate) fn new(access: &str, refresh: &str) -> Self {
-        Self { access: access.to_owned(), refresh: refresh.to_owned(), refreshes: 0, expired: None }
-    }
-
-    pub(crate) fn refresh(&self) -> &str {
-        &self.refresh
-    }
-
-    /// The access token is good no longer; a login with it is answered with this code.
-    pub(crate) fn expire(&mut self, code: ProtoOaErrorCode) {
-        self.expired = Some(code);
-    }
-
-    fn replace(&mut self, settings: &VenueSettings) {
-        self.refreshes += 1;
-        self.expired = None;
-        self.access = format!("{}-{}", settings.access_token, self.refreshes);
-        self.refresh = format!("{}-{}", settings.refresh_token, self.refreshes);
-    }
 }
 
 impl Refusal {
@@ -225,8 +188,7 @@ impl Desk<'_> {
             }
             Oa::ProtoOaGetAccountsByAccessTokenReq => self.account_list(read(payload)?, id)?,
             Oa::ProtoOaRefreshTokenReq => {
-                self.refresh_token(&read(payload)?, id)?;
-                return Ok(Aftermath::TokensReplaced);
+                return Ok(Aftermath::TokensReplaced(self.refresh_token(&read(payload)?, id)?));
             }
             Oa::ProtoOaAccountAuthReq => self.account_auth(&read(payload)?, id)?,
             Oa::ProtoOaAccountLogoutReq => self.account_logout(&read(payload)?, id)?,
@@ -273,102 +235,6 @@ impl Desk<'_> {
         })
     }
 
-    fn application_auth(
-        &mut self,
-        request: &ProtoOaApplicationAuthReq,
-        id: Option<&str>,
-    ) -> Result<(), Refusal> {
-        if self.connection.application {
-            return Err(Refusal::open_api(ProtoOaErrorCode::ChClientAlreadyAuthenticated));
-        }
-        let known = request.client_id == self.settings.client_id
-            && request.client_secret == self.settings.client_secret;
-        let rejected = self.faults.get(Fault::RejectCredentials).map(|active| active.spec.text(Param::Code));
-        if !known || rejected.is_some() {
-            self.connection.end(Ending::Orderly, Reason::Credentials);
-            return Err(match rejected {
-                Some("CH_OA_CLIENT_NOT_FOUND") => Refusal::open_api(ProtoOaErrorCode::ChOaClientNotFound),
-                _ => Refusal::open_api(ProtoOaErrorCode::ChClientAuthFailure)
-                    .saying("clientId or clientSecret is incorrect"),
-            });
-        }
-        let connections_max = match self.faults.get(Fault::ConnectionsLimit) {
-            Some(active) => active.spec.count(),
-            None => self.settings.connections_max,
-        };
-        if self.applications >= connections_max {
-            return Err(Refusal::open_api(ProtoOaErrorCode::ConnectionsLimitExceeded));
-        }
-        self.connection.application = true;
-        self.answer(&ProtoOaApplicationAuthRes { payload_type: None }, id);
-        Ok(())
-    }
-
-    fn account_list(
-        &mut self,
-        request: ProtoOaGetAccountListByAccessTokenReq,
-        id: Option<&str>,
-    ) -> Result<(), Refusal> {
-        self.check_token(&request.access_token)?;
-        let account = ProtoOaCtidTraderAccount {
-            ctid_trader_account_id: self.settings.account_id.unsigned_abs(),
-            is_live: Some(false),
-            trader_login: Some(self.settings.account_id % 100_000),
-            broker_title_short: Some("Simulated".to_owned()),
-            ..ProtoOaCtidTraderAccount::default()
-        };
-        let answer = ProtoOaGetAccountListByAccessTokenRes {
-            payload_type: None,
-            access_token: request.access_token,
-            permission_scope: Some(ProtoOaClientPermissionScope::ScopeView.into()),
-            ctid_trader_account: vec![account],
-        };
-        self.answer(&answer, id);
-        Ok(())
-    }
-
-    fn refresh_token(&mut self, request: &ProtoOaRefreshTokenReq, id: Option<&str>) -> Result<(), Refusal> {
-        if request.refresh_token != self.tokens.refresh || self.faults.has(Fault::ReplayedRefreshToken) {
-            return Err(Refusal::open_api(ProtoOaErrorCode::ChAccessTokenInvalid));
-        }
-        self.tokens.replace(self.settings);
-        let answer = ProtoOaRefreshTokenRes {
-            payload_type: None,
-            access_token: self.tokens.access.clone(),
-            token_type: "bearer".to_owned(),
-            expires_in: TOKEN_LIFETIME_S,
-            refresh_token: self.tokens.refresh.clone(),
-        };
-        self.answer(&answer, id);
-        Ok(())
-    }
-
-    fn account_auth(&mut self, request: &ProtoOaAccountAuthReq, id: Option<&str>) -> Result<(), Refusal> {
-        let account = request.ctid_trader_account_id;
-        self.check_token(&request.access_token)?;
-        if account != self.settings.account_id {
-            return Err(Refusal::open_api(ProtoOaErrorCode::ChCtidTraderAccountNotFound).about(account));
-        }
-        if self.connection.account {
-            return Err(Refusal::open_api(ProtoOaErrorCode::AlreadyLoggedIn)
-                .saying("Trading account is already authorized in this channel")
-                .about(account));
-        }
-        self.connection.account = true;
-        self.connection.stranger_code = StrangerCode::default();
-        self.answer(&ProtoOaAccountAuthRes { payload_type: None, ctid_trader_account_id: account }, id);
-        Ok(())
-    }
-
-    fn account_logout(&mut self, request: &ProtoOaAccountLogoutReq, id: Option<&str>) -> Result<(), Refusal> {
-        let account = self.check_account(request.ctid_trader_account_id)?;
-        self.connection.end_account(self.id, self.market);
-        self.answer(&ProtoOaAccountLogoutRes { payload_type: None, ctid_trader_account_id: account }, id);
-        let gone = ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
-        self.connection.push(self.now, &gone);
-        Ok(())
-    }
-
     pub(crate) fn answer<P: Payload>(&mut self, message: &P, id: Option<&str>) {
         self.connection.answer(self.now, message, id, self.manner);
     }
@@ -399,7 +265,7 @@ impl Desk<'_> {
 
     /// The account, where it has a session here; the refusal is the real venue's (facts 3.1, 3.12).
     pub(crate) fn check_account(&self, account: i64) -> Result<i64, Refusal> {
-        if self.connection.account && account == self.settings.account_id {
+        if self.connection.sessions.contains_key(&account) {
             return Ok(account);
         }
         let refusal = match self.connection.stranger_code {
@@ -427,15 +293,6 @@ impl Desk<'_> {
         symbols.sort_unstable();
         symbols.dedup();
         Ok(symbols)
-    }
-
-    fn check_token(&self, access_token: &str) -> Result<(), Refusal> {
-        let good = access_token == self.tokens.access;
-        match self.tokens.expired {
-            Some(code) if good => Err(Refusal::open_api(code)),
-            _ if good => Ok(()),
-            _ => Err(Refusal::open_api(ProtoOaErrorCode::ChAccessTokenInvalid)),
-        }
     }
 }
 

@@ -17,8 +17,11 @@ mod fault;
 mod fault_spec;
 mod faults;
 mod frame;
+mod grants;
 mod history;
+mod hours;
 mod limits;
+mod login;
 mod market;
 mod message;
 mod mishap;
@@ -39,7 +42,7 @@ pub mod wire {
 
 use std::time::Duration;
 
-pub use catalogue::{Catalogue, Listing, SYMBOLS_MAX};
+pub use catalogue::{Catalogue, Class, Listing, SYMBOLS_MAX};
 pub use connection::Sent;
 pub use connection_id::ConnectionId;
 pub use fault::{FAULTS, Fault, FaultRow, FaultSet, Lasting};
@@ -49,7 +52,7 @@ pub use market::Quote;
 pub use message::{PAYLOADS, Payload};
 pub use outcome::{Counters, Ending, Output, Reason};
 pub use param::{Kind, Param, ParamRow};
-pub use settings::{RateAnswer, VenueSettings};
+pub use settings::{Account, ExpiredAnswer, Grant, RateAnswer, VenueSettings};
 pub use shell::{ServerSettings, ShellError, serve};
 pub use venue::Venue;
 

@@ -11,6 +11,7 @@ use crate::bars::Bars;
 use crate::catalogue::{Catalogue, Change, Listing};
 use crate::connection_id::ConnectionId;
 use crate::faults::Which;
+use crate::hours::Calendar;
 
 /// Past quotes kept per symbol for history.
 const QUOTES_KEPT: usize = 512;
@@ -23,6 +24,9 @@ const QUIET_MS_MAX: i64 = 3_000;
 
 /// How often a symbol that is kept from moving looks whether it may again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The same where the calendar says when.
+const LOOK_EVERY_CLOSED: Duration = Duration::from_secs(600);
 
 /// The last state of a symbol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,13 +50,16 @@ pub(crate) struct QuoteEvent {
     pub(crate) ask: Option<u64>,
 }
 
+/// Who watches a symbol: an account on a connection.
+pub(crate) type Watcher = (ConnectionId, i64);
+
 #[derive(Debug)]
 struct Walk {
     rng: Rng,
     quote: Quote,
     bars: Bars,
     past: VecDeque<QuoteEvent>,
-    watchers: Vec<ConnectionId>,
+    watchers: Vec<Watcher>,
     /// Counts starts, so that a step scheduled before the last stop is recognised.
     run: u32,
 }
@@ -66,6 +73,7 @@ pub(crate) struct Market {
     gap_us: u64,
     /// Symbols without quotes, and since when, Unix milliseconds.
     halt: Option<(Which, i64)>,
+    calendar: Calendar,
 }
 
 impl Market {
@@ -84,7 +92,7 @@ impl Market {
         };
         let walks = catalogue.listings().iter().enumerate().map(walk).collect();
         let gap_us = 1_000_000 / u64::from(ticks_per_s.clamp(1, 1_000_000));
-        Self { catalogue, walks, steps: BinaryHeap::new(), gap_us, halt: None }
+        Self { catalogue, walks, steps: BinaryHeap::new(), gap_us, halt: None, calendar: Calendar::default() }
     }
 
     pub(crate) fn catalogue(&self) -> &Catalogue {
@@ -119,37 +127,56 @@ impl Market {
         self.walks[symbol].past.iter()
     }
 
-    pub(crate) fn watchers(&self, symbol: usize) -> &[ConnectionId] {
+    pub(crate) fn watchers(&self, symbol: usize) -> &[Watcher] {
         &self.walks[symbol].watchers
     }
 
-    /// A connection begins to watch a symbol; the first one sets it moving.
-    pub(crate) fn watch(&mut self, symbol: usize, id: ConnectionId, now: Now) {
+    /// Somebody begins to watch a symbol; the first one sets it moving.
+    pub(crate) fn watch(&mut self, symbol: usize, watcher: Watcher, now: Now) {
         let gap_us = self.gap_us;
+        let closed_ms = self.closed(symbol, now).map(|(since_ms, _)| since_ms);
         let walk = &mut self.walks[symbol];
         if walk.watchers.is_empty() {
             // The market went on while nobody looked: the last quote is a little old, never older than one sent.
             let mut quiet_since = now.unix_ms - walk.rng.i64(0..=QUIET_MS_MAX);
-            if let Some((which, halted_ms)) = &self.halt
-                && which.has(symbol)
-            {
-                quiet_since = quiet_since.min(*halted_ms);
+            if let Some(closed_ms) = closed_ms {
+                quiet_since = quiet_since.min(closed_ms);
             }
             walk.quote.at_ms = walk.quote.at_ms.max(quiet_since);
             walk.run = walk.run.wrapping_add(1);
             let due = now.elapsed + gap(&mut walk.rng, gap_us);
             self.steps.push(Reverse((due, symbol, walk.run)));
         }
-        walk.watchers.push(id);
+        walk.watchers.push(watcher);
     }
 
-    /// A connection watches a symbol no longer.
-    pub(crate) fn unwatch(&mut self, symbol: usize, id: ConnectionId) {
+    /// Somebody watches a symbol no longer.
+    pub(crate) fn unwatch(&mut self, symbol: usize, watcher: Watcher) {
         let walk = &mut self.walks[symbol];
-        walk.watchers.retain(|watcher| *watcher != id);
+        walk.watchers.retain(|other| *other != watcher);
         if walk.watchers.is_empty() {
             walk.run = walk.run.wrapping_add(1);
         }
+    }
+
+    /// Where a symbol does not trade: since when, Unix milliseconds, and when to look again.
+    fn closed(&mut self, symbol: usize, now: Now) -> Option<(i64, Duration)> {
+        if let Some((_, since_ms)) = self.halt.as_ref().filter(|(which, _)| which.has(symbol)) {
+            return Some((*since_ms, LOOK_EVERY));
+        }
+        if !self.catalogue.has_calendar() {
+            return None;
+        }
+        let class = self.catalogue.listings()[symbol].class();
+        let stretch = self.calendar.stretch(class, now.unix_ms);
+        let left = Duration::from_millis((stretch.until_ms - now.unix_ms).unsigned_abs());
+        // The wall clock may be set meanwhile.
+        (!stretch.open).then(|| (stretch.from_ms, left.clamp(LOOK_EVERY, LOOK_EVERY_CLOSED)))
+    }
+
+    /// True while a symbol trades.
+    pub(crate) fn is_open(&mut self, symbol: usize, now: Now) -> bool {
+        self.closed(symbol, now).is_none()
     }
 
     /// When the next step is due.
@@ -174,10 +201,11 @@ impl Market {
             if walk.run != run {
                 continue;
             }
-            if self.halt.as_ref().is_some_and(|(which, _)| which.has(symbol)) {
-                self.steps.push(Reverse((now.elapsed + LOOK_EVERY, symbol, run)));
+            if let Some((_, look_in)) = self.closed(symbol, now) {
+                self.steps.push(Reverse((now.elapsed + look_in, symbol, run)));
                 continue;
             }
+            let walk = &mut self.walks[symbol];
             // From the time it was due, so that a late call does not slow the market down.
             let from = due.max(now.elapsed.saturating_sub(BEHIND_MAX));
             self.steps.push(Reverse((from + gap(&mut walk.rng, self.gap_us), symbol, run)));
@@ -240,8 +268,8 @@ fn gap(rng: &mut Rng, mean_us: u64) -> Duration {
 mod tests {
     use super::*;
 
-    const ONE: ConnectionId = ConnectionId::from_number(1);
-    const TWO: ConnectionId = ConnectionId::from_number(2);
+    const ONE: Watcher = (ConnectionId::from_number(1), 7);
+    const TWO: Watcher = (ConnectionId::from_number(2), 7);
 
     fn now(ms: u64) -> Now {
         Now { elapsed: Duration::from_millis(ms), unix_ms: 1_789_757_000_000 + i64::try_from(ms).unwrap() }

@@ -22,6 +22,8 @@ const UNKNOWN_PAYLOAD_TYPE: u32 = 2_999;
 /// How accounts lose their sessions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loss<'a> {
+    /// Only the sessions that came with this grant.
+    pub(crate) grant: Option<usize>,
     /// 2147 is sent, with this reason.
     pub(crate) invalidated: Option<&'a str>,
     /// 2147 names no accounts.
@@ -30,6 +32,13 @@ pub(crate) struct Loss<'a> {
     pub(crate) gone: bool,
     /// The session really ends.
     pub(crate) ends: bool,
+}
+
+impl Loss<'_> {
+    /// As when an access token expires. What the real venue does then to sessions that came with it is not known.
+    pub(crate) fn expired() -> Self {
+        Self { invalidated: Some("access token has expired"), ends: true, ..Self::default() }
+    }
 }
 
 impl Venue {
@@ -48,7 +57,8 @@ impl Venue {
             Fault::TokenInvalidated => {
                 let empty_list = spec.flag(Param::EmptyList);
                 let ends = spec.flag(Param::EndsSession);
-                self.lose_sessions(now, &Loss { invalidated: Some(reason), empty_list, gone: false, ends });
+                let loss = Loss { invalidated: Some(reason), empty_list, ends, ..Loss::default() };
+                self.lose_sessions(now, &loss);
             }
             Fault::SessionLost => {
                 let loss = Loss { invalidated: Some(reason), gone: true, ends: true, ..Loss::default() };
@@ -67,13 +77,12 @@ impl Venue {
                 self.each(|connection| connection.application = false);
             }
             Fault::ExpireToken => {
-                self.tokens.expire(match spec.text(Param::Code) {
+                self.grants.expire_all(match spec.text(Param::Code) {
                     "CH_ACCESS_TOKEN_INVALID" => ProtoOaErrorCode::ChAccessTokenInvalid,
                     _ => ProtoOaErrorCode::OaAuthTokenExpired,
                 });
                 if spec.flag(Param::EndsSession) {
-                    let reason = Some("access token has expired");
-                    self.lose_sessions(now, &Loss { invalidated: reason, ends: true, ..Loss::default() });
+                    self.lose_sessions(now, &Loss::expired());
                 }
             }
             Fault::OversizedLength => {
@@ -143,24 +152,28 @@ impl Venue {
 
     /// Ends accounts' sessions on every connection, in the manner asked for (facts 3.2, 3.11).
     pub(crate) fn lose_sessions(&mut self, now: Now, loss: &Loss<'_>) {
-        let account = self.settings.account_id;
         self.each_id(|venue, id| {
-            let Some(connection) = venue.connections.get_mut(&id).filter(|connection| connection.account)
-            else {
+            let Some(connection) = venue.connections.get_mut(&id) else { return };
+            let of_grant = |grant: usize| loss.grant.is_none_or(|wanted| wanted == grant);
+            let sessions = connection.sessions.iter().filter(|(_, grant)| of_grant(**grant));
+            let accounts: Vec<i64> = sessions.map(|(account, _)| *account).collect();
+            if accounts.is_empty() {
                 return;
-            };
+            }
             if loss.ends {
-                connection.end_account(id, &mut venue.market);
+                for account in &accounts {
+                    connection.end_session(id, *account, &mut venue.market);
+                }
             }
             if let Some(reason) = loss.invalidated {
                 let invalidated = ProtoOaAccountsTokenInvalidatedEvent {
                     payload_type: None,
-                    ctid_trader_account_ids: if loss.empty_list { Vec::new() } else { vec![account] },
+                    ctid_trader_account_ids: if loss.empty_list { Vec::new() } else { accounts.clone() },
                     reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
                 };
                 connection.push(now, &invalidated);
             }
-            if loss.gone {
+            for account in accounts.into_iter().filter(|_| loss.gone) {
                 let gone =
                     ProtoOaAccountDisconnectEvent { payload_type: None, ctid_trader_account_id: account };
                 connection.push(now, &gone);
@@ -231,7 +244,8 @@ impl Venue {
     fn burst(&mut self, now: Now, spec: &FaultSpec) {
         let which = Which::read(spec, self.market.catalogue());
         let watched = self.connections.values().flat_map(|connection| connection.subscriptions.keys());
-        let mut symbols: Vec<usize> = watched.copied().filter(|symbol| which.has(*symbol)).collect();
+        let mut symbols: Vec<usize> =
+            watched.map(|(_, symbol)| *symbol).filter(|symbol| which.has(*symbol)).collect();
         symbols.sort_unstable();
         symbols.dedup();
         for symbol in symbols.iter().cycle().take(spec.count()) {
@@ -260,32 +274,37 @@ impl Venue {
             if change == Change::Removed {
                 let market = &mut self.market;
                 for (id, connection) in &mut self.connections {
-                    let late = connection.late.remove(&symbol).is_some();
-                    if connection.subscriptions.remove(&symbol).is_some() || late {
-                        market.unwatch(symbol, *id);
+                    let accounts: Vec<i64> = connection.sessions.keys().copied().collect();
+                    for account in accounts {
+                        connection.late.remove(&(account, symbol));
+                        connection.subscriptions.remove(&(account, symbol));
+                        market.unwatch(symbol, (*id, account));
                     }
                 }
             }
             self.market.change(symbol, change);
         }
-        self.tell_changed(now, changed);
+        self.tell_changed(now, &changed);
     }
 
     fn restore_symbols(&mut self, now: Now, which: &Which) {
         let count = self.market.catalogue().listings().len();
         let symbols: Vec<usize> = (0..count).filter(|symbol| which.has(*symbol)).collect();
-        let changed = symbols.iter().map(|symbol| self.market.catalogue().listings()[*symbol].id).collect();
+        let changed: Vec<i64> =
+            symbols.iter().map(|symbol| self.market.catalogue().listings()[*symbol].id).collect();
         for symbol in symbols {
             self.market.change(symbol, Change::Restored);
         }
-        self.tell_changed(now, changed);
+        self.tell_changed(now, &changed);
     }
 
-    fn tell_changed(&mut self, now: Now, symbol_id: Vec<i64>) {
-        let ctid_trader_account_id = self.settings.account_id;
-        let event = ProtoOaSymbolChangedEvent { payload_type: None, ctid_trader_account_id, symbol_id };
+    fn tell_changed(&mut self, now: Now, symbol_id: &[i64]) {
         self.each(|connection| {
-            if connection.account {
+            let accounts: Vec<i64> = connection.sessions.keys().copied().collect();
+            for ctid_trader_account_id in accounts {
+                let symbol_id = symbol_id.to_vec();
+                let event =
+                    ProtoOaSymbolChangedEvent { payload_type: None, ctid_trader_account_id, symbol_id };
                 connection.push(now, &event);
             }
         });

@@ -27,7 +27,7 @@ impl Desk<'_> {
         };
         for key in &request.symbol_id {
             let judged = self.position(account, *key).and_then(|symbol| {
-                if self.connection.subscriptions.contains_key(&symbol) {
+                if self.connection.subscriptions.contains_key(&(account, symbol)) {
                     return Err(Refusal::open_api(ProtoOaErrorCode::AlreadySubscribed).about(account));
                 }
                 Ok(symbol)
@@ -51,12 +51,12 @@ impl Desk<'_> {
         good.sort_unstable();
         good.dedup();
         for symbol in good {
-            self.begin_spots(symbol, timestamp);
+            self.begin_spots(account, symbol, timestamp);
         }
         Ok(())
     }
 
-    fn begin_spots(&mut self, symbol: usize, timestamp: bool) {
+    fn begin_spots(&mut self, account: i64, symbol: usize, timestamp: bool) {
         let mut subscription = Subscription::new(timestamp);
         if let Some(active) = self.faults.get(Fault::NoSnapshot).filter(|active| active.which.has(symbol)) {
             self.counters.withheld += 1;
@@ -67,13 +67,13 @@ impl Desk<'_> {
             subscription.snapshot_due = false;
         }
         let dead = subscription.dead;
-        self.connection.subscriptions.insert(symbol, subscription);
+        self.connection.subscriptions.insert((account, symbol), subscription);
         // One that is still telling late events is watched already.
-        if self.connection.late.remove(&symbol).is_none() {
-            self.market.watch(symbol, self.id, self.now);
+        if self.connection.late.remove(&(account, symbol)).is_none() {
+            self.market.watch(symbol, (self.id, account), self.now);
         }
         if !dead {
-            self.send_snapshot(symbol);
+            self.send_snapshot(account, symbol);
         }
     }
 
@@ -85,12 +85,15 @@ impl Desk<'_> {
         let account = self.check_account(request.ctid_trader_account_id)?;
         let mut unknown = false;
         for symbol in self.positions(account, &request.symbol_id)? {
-            match (self.connection.subscriptions.remove(&symbol), self.faults.get(Fault::LateEvents)) {
+            match (
+                self.connection.subscriptions.remove(&(account, symbol)),
+                self.faults.get(Fault::LateEvents),
+            ) {
                 (Some(subscription), Some(late)) => {
                     let left = late.spec.number(Param::Count);
-                    self.connection.late.insert(symbol, (subscription, left));
+                    self.connection.late.insert((account, symbol), (subscription, left));
                 }
-                (Some(_), None) => self.market.unwatch(symbol, self.id),
+                (Some(_), None) => self.market.unwatch(symbol, (self.id, account)),
                 (None, _) => unknown = true,
             }
         }
@@ -110,7 +113,7 @@ impl Desk<'_> {
         let symbol = self.position(account, request.symbol_id)?;
         let period = read_period(account, request.period)?;
         // Not NOT_SUBSCRIBED_TO_SPOTS: this is what the real venue says (facts 3.7).
-        let subscription = self.connection.subscriptions.get_mut(&symbol).ok_or_else(|| {
+        let subscription = self.connection.subscriptions.get_mut(&(account, symbol)).ok_or_else(|| {
             Refusal::shared(ProtoErrorCode::InvalidRequest).saying("No spot subscription").about(account)
         })?;
         if subscription.periods.contains(&period) {
@@ -120,7 +123,7 @@ impl Desk<'_> {
         self.market.follow(symbol, period, self.now);
         let answer = ProtoOaSubscribeLiveTrendbarRes { payload_type: None, ctid_trader_account_id: account };
         self.answer(&answer, id);
-        self.send_snapshot(symbol);
+        self.send_snapshot(account, symbol);
         Ok(())
     }
 
@@ -132,7 +135,7 @@ impl Desk<'_> {
         let account = self.check_account(request.ctid_trader_account_id)?;
         let symbol = self.position(account, request.symbol_id)?;
         let period = read_period(account, request.period)?;
-        let held = self.connection.subscriptions.get_mut(&symbol);
+        let held = self.connection.subscriptions.get_mut(&(account, symbol));
         let at = held.as_ref().and_then(|held| held.periods.iter().position(|kept| *kept == period));
         let (Some(subscription), Some(at)) = (held, at) else {
             return Err(Refusal::shared(ProtoErrorCode::InvalidRequest).about(account));
@@ -144,15 +147,15 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn send_snapshot(&mut self, symbol: usize) {
+    fn send_snapshot(&mut self, account: i64, symbol: usize) {
         if self.faults.concerns(Fault::Mute, symbol) {
-            if let Some(subscription) = self.connection.subscriptions.get_mut(&symbol) {
+            if let Some(subscription) = self.connection.subscriptions.get_mut(&(account, symbol)) {
                 subscription.snapshot_due = true;
             }
             self.counters.withheld += 1;
             return;
         }
-        self.connection.send_snapshot(self.now, self.settings.account_id, self.market, symbol);
+        self.connection.send_snapshot(self.now, account, self.market, symbol);
         self.counters.spot_events += 1;
     }
 }

@@ -9,11 +9,12 @@ use crate::Now;
 use crate::catalogue::Catalogue;
 use crate::connection::{Connection, Manner, Sent};
 use crate::connection_id::ConnectionId;
-use crate::desk::{Aftermath, Desk, Tokens};
+use crate::desk::{Aftermath, Desk};
 use crate::fault::{Fault, FaultSet, Lasting};
 use crate::fault_spec::{FaultSpec, SpecError};
 use crate::faults::{Faults, Which};
 use crate::frame::FrameError;
+use crate::grants::Grants;
 use crate::market::{Market, Quote, QuoteEvent};
 use crate::mishap::Loss;
 use crate::outcome::{Counters, Ending, Output, Reason};
@@ -31,7 +32,7 @@ pub struct Venue {
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     /// Connections with something to send or about to end, each once.
     ready: VecDeque<ConnectionId>,
-    pub(crate) tokens: Tokens,
+    pub(crate) grants: Grants,
     pub(crate) faults: Faults,
     counters: Counters,
     rng: Rng,
@@ -40,15 +41,16 @@ pub struct Venue {
 impl Venue {
     /// A venue nobody is connected to.
     pub fn new(settings: VenueSettings) -> Self {
-        let market = Market::new(Catalogue::new(settings.symbols), settings.ticks_per_s, settings.seed);
-        let tokens = Tokens::new(&settings.access_token, &settings.refresh_token);
+        let catalogue = Catalogue::new(settings.symbols).with_calendar(settings.calendar);
+        let market = Market::new(catalogue, settings.ticks_per_s, settings.seed);
+        let grants = Grants::new(&settings);
         let rng = Rng::with_seed(settings.seed);
         Self {
             settings,
             market,
             connections: BTreeMap::new(),
             ready: VecDeque::new(),
-            tokens,
+            grants,
             faults: Faults::default(),
             counters: Counters::default(),
             rng,
@@ -69,7 +71,7 @@ impl Venue {
     /// The shell ended a connection, or saw its end. Unknown names are ignored.
     pub fn closed(&mut self, id: ConnectionId, reason: Reason) {
         if let Some(mut connection) = self.connections.remove(&id) {
-            connection.end_account(id, &mut self.market);
+            connection.end_sessions(id, &mut self.market);
             *self.counters.closed.entry(reason).or_default() += 1;
         }
     }
@@ -90,6 +92,9 @@ impl Venue {
     pub fn timeout(&mut self, now: Now) {
         while let Some(fault) = self.faults.over(now) {
             self.fault(now, fault, false);
+        }
+        while let Some(grant) = self.grants.expire(now) {
+            self.lose_sessions(now, &Loss { grant: Some(grant), ..Loss::expired() });
         }
         while let Some(event) = self.market.step(now) {
             self.deliver(now, event);
@@ -123,7 +128,8 @@ impl Venue {
         let cutoff = self.settings.inactivity_cutoff;
         let waiting = |connection: &&Connection| connection.ending.is_none() && !self.is_stalled();
         let timers = self.connections.values().filter(waiting).map(|connection| connection.deadline(cutoff));
-        timers.chain(self.market.deadline()).chain(self.faults.deadline()).min()
+        let own = [self.market.deadline(), self.faults.deadline(), self.grants.deadline()];
+        timers.chain(own.into_iter().flatten()).min()
     }
 
     /// The next thing to do, or `None` until something happens.
@@ -202,9 +208,9 @@ impl Venue {
         self.faults.active().map(|active| (&active.spec, active.until))
     }
 
-    /// The refresh token that is good now.
+    /// The refresh token of the first grant that is good now.
     pub fn refresh_token(&self) -> &str {
-        self.tokens.refresh()
+        self.grants.refresh_token()
     }
 
     /// Every connection there is.
@@ -212,29 +218,41 @@ impl Venue {
         self.connections.keys().copied()
     }
 
-    /// True where the account has a session on this connection.
+    /// True where an account has a session on this connection.
     pub fn is_logged_in(&self, id: ConnectionId) -> bool {
-        self.connections.get(&id).is_some_and(|connection| connection.account)
+        self.logged_in(id).next().is_some()
     }
 
-    /// The keys of the symbols a connection is subscribed to, ascending.
+    /// The accounts that have a session on this connection, ascending.
+    pub fn logged_in(&self, id: ConnectionId) -> impl Iterator<Item = i64> {
+        self.connections.get(&id).into_iter().flat_map(|connection| connection.sessions.keys().copied())
+    }
+
+    /// The keys of the symbols a connection is subscribed to, by any of its accounts, ascending.
     pub fn subscribed(&self, id: ConnectionId) -> Vec<i64> {
         let Some(connection) = self.connections.get(&id) else { return Vec::new() };
         let listings = self.market.catalogue().listings();
-        let mut ids: Vec<i64> = connection.subscriptions.keys().map(|symbol| listings[*symbol].id).collect();
+        let mut ids: Vec<i64> =
+            connection.subscriptions.keys().map(|(_, symbol)| listings[*symbol].id).collect();
         ids.sort_unstable();
+        ids.dedup();
         ids
     }
 
     /// What a connection was told about a symbol; `None` where it is not subscribed.
     pub fn sent(&self, id: ConnectionId, symbol_id: i64) -> Option<Sent> {
         let symbol = self.market.catalogue().position(symbol_id)?;
-        Some(self.connections.get(&id)?.subscriptions.get(&symbol)?.sent)
+        self.connections.get(&id)?.sent(symbol)
     }
 
     /// The last state of a symbol, whoever watched.
     pub fn quote(&self, symbol_id: i64) -> Option<Quote> {
         Some(self.market.quote(self.market.catalogue().position(symbol_id)?))
+    }
+
+    /// True while a symbol trades: it exists, its market is open, and no fault halts it.
+    pub fn is_open(&mut self, now: Now, symbol_id: i64) -> bool {
+        self.market.catalogue().position(symbol_id).is_some_and(|symbol| self.market.is_open(symbol, now))
     }
 
     /// What the venue offers.
@@ -258,7 +276,7 @@ impl Venue {
 
     /// Takes the whole frames a connection has sent and acts on them.
     pub(crate) fn work(&mut self, id: ConnectionId, now: Now) {
-        let mut replaced = false;
+        let mut replaced = None;
         let applications = self.connections.values().filter(|connection| connection.application).count();
         while let Some(connection) = self.connections.get_mut(&id).filter(|held| held.ending.is_none()) {
             match connection.decoder.next_envelope() {
@@ -269,14 +287,17 @@ impl Venue {
                         now,
                         connection,
                         market: &mut self.market,
-                        tokens: &mut self.tokens,
+                        grants: &mut self.grants,
                         settings: &self.settings,
                         faults: &mut self.faults,
                         counters: &mut self.counters,
                         applications,
                         manner: Manner::default(),
                     };
-                    replaced |= desk.handle(&envelope) == Aftermath::TokensReplaced;
+                    if let Aftermath::TokensReplaced(grant) = desk.handle(&envelope) {
+                        replaced = Some(grant);
+                        break;
+                    }
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -292,27 +313,33 @@ impl Venue {
             }
         }
         self.queue(id);
-        if replaced {
+        if let Some(grant) = replaced {
             // Both events follow a refresh (facts 3.2); whether the session goes on is known of neither.
-            let ends = !self.faults.has(Fault::RefreshSparesSession);
-            let reason = "access token was replaced";
-            self.lose_sessions(now, &Loss { invalidated: Some(reason), gone: true, ends, ..Loss::default() });
+            let loss = Loss {
+                grant: Some(grant),
+                invalidated: Some("access token was replaced"),
+                gone: true,
+                ends: !self.faults.has(Fault::RefreshSparesSession),
+                ..Loss::default()
+            };
+            self.lose_sessions(now, &loss);
+            self.work(id, now);
         }
     }
 
     /// Tells one step of the market to everybody who watches.
     pub(crate) fn deliver(&mut self, now: Now, event: QuoteEvent) {
         let withheld = self.is_stalled() || self.faults.concerns(Fault::Mute, event.symbol);
-        let account = self.settings.account_id;
         let mut done = Vec::new();
         for at in 0..self.market.watchers(event.symbol).len() {
-            let id = self.market.watchers(event.symbol)[at];
+            let (id, account) = self.market.watchers(event.symbol)[at];
+            let key = (account, event.symbol);
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             if connection.ending.is_some() {
                 continue;
             }
             if withheld {
-                connection.withhold(event.symbol);
+                connection.withhold(account, event.symbol);
                 self.counters.withheld += 1;
                 continue;
             }
@@ -321,28 +348,29 @@ impl Venue {
             } else {
                 self.counters.withheld += 1;
             }
-            if connection.late.get(&event.symbol).is_some_and(|(_, left)| *left == 0) {
-                connection.late.remove(&event.symbol);
-                done.push(id);
+            if connection.late.get(&key).is_some_and(|(_, left)| *left == 0) {
+                connection.late.remove(&key);
+                done.push((id, account));
             }
             self.queue(id);
         }
-        for id in done {
-            self.market.unwatch(event.symbol, id);
+        for watcher in done {
+            self.market.unwatch(event.symbol, watcher);
         }
     }
 
     pub(crate) fn send_owed_snapshots(&mut self, id: ConnectionId, now: Now) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let mut owed: Vec<usize> = connection
+        let muted = |symbol: usize| self.faults.concerns(Fault::Mute, symbol);
+        let mut owed: Vec<(i64, usize)> = connection
             .subscriptions
             .iter()
-            .filter(|(symbol, held)| held.snapshot_due && !self.faults.concerns(Fault::Mute, **symbol))
-            .map(|(symbol, _)| *symbol)
+            .filter(|((_, symbol), held)| held.snapshot_due && !muted(*symbol))
+            .map(|(key, _)| *key)
             .collect();
         owed.sort_unstable();
-        for symbol in owed {
-            connection.send_snapshot(now, self.settings.account_id, &self.market, symbol);
+        for (account, symbol) in owed {
+            connection.send_snapshot(now, account, &self.market, symbol);
             self.counters.spot_events += 1;
         }
         self.queue(id);

@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tickcast_service::Reader;
 
-use crate::{RateAnswer, SYMBOLS_MAX, VenueSettings};
+use crate::{Account, ExpiredAnswer, Grant, RateAnswer, SYMBOLS_MAX, VenueSettings};
 
 /// How to run the simulator as a process.
 pub struct ServerSettings {
@@ -78,7 +79,35 @@ impl ServerSettings {
                 usual.account_id,
                 1..=i64::MAX,
                 "",
-                "the one account",
+                "the first account; it lives in this environment",
+            ),
+            more_accounts: accounts(reader),
+            more_grants: grants(reader),
+            is_live: reader.flag(
+                "SIM_LIVE",
+                false,
+                "this is the live environment; accounts of the other one cannot be routed",
+            ),
+            token_lifetime: Duration::from_secs(reader.number(
+                "SIM_TOKEN_LIFETIME_S",
+                usual.token_lifetime.as_secs(),
+                1..=1_000_000_000,
+                "s",
+                "how long an access token is good, from the start or its refresh on",
+            )),
+            expired_answer: match reader.choice(
+                "SIM_EXPIRED_ANSWER",
+                &["expired", "invalid"],
+                "expired",
+                "answer to an expired token: OA_AUTH_TOKEN_EXPIRED or CH_ACCESS_TOKEN_INVALID",
+            ) {
+                "invalid" => ExpiredAnswer::Invalid,
+                _ => ExpiredAnswer::Expired,
+            },
+            calendar: reader.flag(
+                "SIM_CALENDAR",
+                false,
+                "markets open and close as their schedules say; else they never close, and the schedules say so",
             ),
             heartbeat_after: reader.millis(
                 "SIM_HEARTBEAT_MS",
@@ -107,6 +136,47 @@ impl ServerSettings {
     }
 }
 
+fn accounts(reader: &mut Reader) -> Vec<Account> {
+    let name = "SIM_ACCOUNTS";
+    let text =
+        reader.text(name, "", "further accounts the first token opens: 1000002,1000003:live (else demo)");
+    let mut accounts = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (id, environment) = part.split_once(':').unwrap_or((part, "demo"));
+        match (id.parse(), environment) {
+            (Ok(id), "demo" | "live") if id > 0 => {
+                accounts.push(Account { id, is_live: environment == "live" });
+            }
+            _ => reader.problem(name, format!("is not id, id:demo or id:live: {part:?}")),
+        }
+    }
+    accounts
+}
+
+fn grants(reader: &mut Reader) -> Vec<Grant> {
+    let name = "SIM_GRANTS";
+    let help = "further tokens and the accounts they open: access:refresh:1000001+1000002, comma-separated";
+    let Some(text) = reader.optional_secret(name, help) else { return Vec::new() };
+    let read = |part: &str| {
+        let (access_token, rest) = part.split_once(':')?;
+        let (refresh_token, accounts) = rest.split_once(':')?;
+        let accounts = accounts.split('+').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let named = !access_token.is_empty() && !refresh_token.is_empty();
+        named.then(|| Grant {
+            access_token: access_token.to_owned(),
+            refresh_token: refresh_token.to_owned(),
+            accounts,
+        })
+    };
+    let grants: Option<Vec<Grant>> =
+        text.expose_secret().split(',').map(str::trim).filter(|part| !part.is_empty()).map(read).collect();
+    if grants.is_none() {
+        // Not what it is: it is secret.
+        reader.problem(name, "is not access:refresh:id+id, comma-separated");
+    }
+    grants.unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,12 +199,33 @@ mod tests {
             ("SIM_ADDR", "nowhere"),
             ("SIM_RATE_ANSWER", "maybe"),
             ("SIM_HOSTS", "sim, venue.test"),
+            ("SIM_ACCOUNTS", "7:moon"),
+            ("SIM_GRANTS", "hush:hush2"),
         ]);
         let settings = ServerSettings::read(&mut reader);
         assert_eq!(settings.hosts, ["sim", "venue.test"]);
         let problems = reader.problems().join("\n");
-        for name in ["SIM_SYMBOLS", "SIM_ADDR", "SIM_RATE_ANSWER"] {
+        for name in ["SIM_SYMBOLS", "SIM_ADDR", "SIM_RATE_ANSWER", "SIM_ACCOUNTS", "SIM_GRANTS"] {
             assert!(problems.contains(name), "{problems}");
         }
+        assert!(!problems.contains("hush"));
+    }
+
+    #[test]
+    fn accounts_and_grants_are_read() {
+        let mut reader = Reader::from_pairs([
+            ("SIM_ACCOUNTS", "1000002, 1000003:live"),
+            ("SIM_GRANTS", "a:ar:1000002, b:br:1000001+1000003"),
+            ("SIM_TOKEN_LIFETIME_S", "60"),
+        ]);
+        let venue = ServerSettings::read(&mut reader).venue;
+        assert!(reader.problems().is_empty());
+        let accounts: Vec<(i64, bool)> =
+            venue.accounts().iter().map(|account| (account.id, account.is_live)).collect();
+        assert_eq!(accounts, [(1_000_001, false), (1_000_002, false), (1_000_003, true)]);
+        let opened: Vec<Vec<i64>> = venue.grants().into_iter().map(|grant| grant.accounts).collect();
+        let all = vec![1_000_001, 1_000_002, 1_000_003];
+        assert_eq!(opened, [all, vec![1_000_002], vec![1_000_001, 1_000_003]]);
+        assert_eq!(venue.token_lifetime, Duration::from_secs(60));
     }
 }

@@ -127,8 +127,7 @@ impl Shared {
             let listings = venue.catalogue().listings();
             let name = |id: i64| venue.catalogue().position(id).map(|at| listings[at].name.as_str());
             let connection = |id: ConnectionId| {
-                let accounts: Vec<i64> =
-                    venue.is_logged_in(id).then_some(venue.settings().account_id).into_iter().collect();
+                let accounts: Vec<i64> = venue.logged_in(id).collect();
                 let symbols: Vec<&str> = venue.subscribed(id).into_iter().filter_map(name).collect();
                 json!({ "id": id.number(), "accounts": accounts, "symbols": symbols })
             };

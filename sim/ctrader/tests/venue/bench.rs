@@ -21,6 +21,8 @@ pub(crate) const START_MS: i64 = 1_789_757_000_000;
 pub(crate) struct Bench {
     pub(crate) venue: Venue,
     pub(crate) now_ms: u64,
+    /// Unix milliseconds at time 0.
+    pub(crate) start_ms: i64,
     peers: BTreeMap<ConnectionId, Peer>,
 }
 
@@ -37,7 +39,7 @@ struct Peer {
 
 impl Bench {
     pub(crate) fn new(settings: VenueSettings) -> Self {
-        Self { venue: Venue::new(settings), now_ms: 0, peers: BTreeMap::new() }
+        Self { venue: Venue::new(settings), now_ms: 0, start_ms: START_MS, peers: BTreeMap::new() }
     }
 
     pub(crate) fn usual() -> Self {
@@ -53,7 +55,7 @@ impl Bench {
     pub(crate) fn now(&self) -> Now {
         Now {
             elapsed: Duration::from_millis(self.now_ms),
-            unix_ms: START_MS + i64::try_from(self.now_ms).unwrap(),
+            unix_ms: self.start_ms + i64::try_from(self.now_ms).unwrap(),
         }
     }
 
@@ -86,6 +88,14 @@ impl Bench {
         self.ask(id, &subscribe_spots(symbols));
         self.answer::<ProtoOaSubscribeSpotsRes>(id);
         symbols.iter().map(|_| self.answer(id)).collect()
+    }
+
+    /// Subscribes one symbol while others may tick, and returns its snapshot.
+    pub(crate) fn subscribe_quietly(&mut self, id: ConnectionId, symbol: i64) -> ProtoOaSpotEvent {
+        while self.next(id).is_some() {}
+        self.ask(id, &subscribe_spots(&[symbol]));
+        self.answer::<ProtoOaSubscribeSpotsRes>(id);
+        self.answer(id)
     }
 
     pub(crate) fn ask<P: Payload>(&mut self, id: ConnectionId, request: &P) {

@@ -2,7 +2,9 @@
 
 #![cfg(test)]
 
+mod accounts;
 mod bench;
+mod calendar;
 mod faults;
 mod normal;
 mod requests;
