@@ -19,6 +19,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = "../../proto";
     println!("cargo::rerun-if-changed={root}/ctrader");
     let descriptors = protox::compile(FILES.map(|name| format!("{root}/ctrader/{name}.proto")), [root])?;
-    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    // What holds a token or a password has no readable form.
+    let secret = [
+        "ProtoOAApplicationAuthReq",
+        "ProtoOAAccountAuthReq",
+        "ProtoOARefreshTokenReq",
+        "ProtoOARefreshTokenRes",
+        "ProtoOAGetAccountListByAccessTokenReq",
+        "ProtoOAGetAccountListByAccessTokenRes",
+    ];
+    prost_build::Config::new().bytes(["."]).skip_debug(secret).compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,10 +1,11 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tickcast_ingest::IngestSettings;
+use secrecy::{ExposeSecret, SecretString};
+use tickcast_ingest::{IngestSettings, read_kept};
 use tickcast_service::Reader;
 
-use crate::SessionSettings;
+use crate::{Memory, SessionSettings, TokenPair};
 
 /// The settings of this service (contract, section 1).
 pub struct Config {
@@ -16,6 +17,8 @@ pub struct Config {
     pub port: u16,
     /// Extra trust anchors as PEM.
     pub ca_file: Option<PathBuf>,
+    /// Where the newest tokens are kept.
+    pub token_file: Option<PathBuf>,
     /// Who we are to the venue.
     pub session: SessionSettings,
 }
@@ -44,24 +47,57 @@ impl Config {
             }
             _ => (host.unwrap_or_default(), port),
         };
-        Self {
-            host,
-            port,
-            ca_file: reader
-                .path("CTRADER_CA_FILE", "extra PEM trust anchor; certificate checks are never switched off"),
-            session: SessionSettings {
-                client_id: reader.required("CTRADER_CLIENT_ID", "id of the registered application"),
-                client_secret: reader.secret("CTRADER_CLIENT_SECRET", "secret of the registered application"),
-                access_token: reader.secret("CTRADER_ACCESS_TOKEN", "OAuth access token of the account"),
-                account_id: reader.required_number(
-                    "CTRADER_ACCOUNT_ID",
-                    1..=i64::MAX,
-                    "ctidTraderAccountId of the account (not its login number)",
-                ),
-                heartbeat: heartbeat(reader),
-            },
-            ingest,
+        let ca_file = reader
+            .path("CTRADER_CA_FILE", "extra PEM trust anchor; certificate checks are never switched off");
+        let client_id = reader.required("CTRADER_CLIENT_ID", "id of the registered application");
+        let client_secret = reader.secret("CTRADER_CLIENT_SECRET", "secret of the registered application");
+        let access = reader.secret("CTRADER_ACCESS_TOKEN", "OAuth access token of the account");
+        let refresh = reader.optional_secret(
+            "CTRADER_REFRESH_TOKEN",
+            "renews the access token ahead of its end; needs CTRADER_TOKEN_FILE",
+        );
+        let token_file = reader.path(
+            "CTRADER_TOKEN_FILE",
+            "keeps the newest pair of tokens (mode 0600); it wins until other tokens are configured",
+        );
+        let account_id = reader.required_number(
+            "CTRADER_ACCOUNT_ID",
+            1..=i64::MAX,
+            "ctidTraderAccountId of the account (not its login number)",
+        );
+        let memory = Memory::new(TokenPair::new(access, refresh.clone()), &client_id, account_id);
+        load_tokens(reader, &memory, refresh.as_ref(), token_file.as_deref());
+        let heartbeat = heartbeat(reader);
+        let session =
+            SessionSettings { host: host.clone(), client_id, client_secret, account_id, memory, heartbeat };
+        Self { host, port, ca_file, token_file, session, ingest }
+    }
+}
+
+/// Takes the tokens an earlier life kept, and makes sure that this one can keep some.
+fn load_tokens(reader: &mut Reader, memory: &Memory, refresh: Option<&SecretString>, file: Option<&Path>) {
+    let Some(file) = file else {
+        if refresh.is_some_and(|token| !token.expose_secret().is_empty()) {
+            // A refresh token works once (facts 3.2): what replaces it would be lost with the process.
+            reader.problem(
+                "CTRADER_REFRESH_TOKEN",
+                "needs CTRADER_TOKEN_FILE to keep the tokens it is traded for",
+            );
         }
+        return;
+    };
+    match read_kept(file) {
+        Ok(Some(text)) => {
+            if let Err(error) = memory.load(text.expose()) {
+                reader.problem("CTRADER_TOKEN_FILE", error.to_string());
+            }
+        }
+        Ok(None) => {}
+        Err(error) => reader.problem("CTRADER_TOKEN_FILE", format!("cannot be read: {error}")),
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        reader.problem("CTRADER_TOKEN_FILE", "is to lie in a folder that does not exist");
     }
 }
 
@@ -94,6 +130,27 @@ mod tests {
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!((config.host.as_str(), config.port), ("demo.ctraderapi.com", 5035));
         assert_eq!(config.session.heartbeat, Duration::from_secs(10));
+    }
+
+    /// Row 15: tokens that would be lost with the process are not traded for.
+    #[test]
+    fn a_refresh_token_needs_a_file_and_the_file_has_to_be_one() {
+        assert!(read(&[("CTRADER_REFRESH_TOKEN", "r")]).1[0].contains("CTRADER_TOKEN_FILE"));
+        let folder = std::env::temp_dir().join(format!("tickcast-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("tokens.json");
+        let name: &'static str = file.to_str().unwrap().to_owned().leak();
+        let settings = [("CTRADER_REFRESH_TOKEN", "r"), ("CTRADER_TOKEN_FILE", name)];
+        assert!(read(&settings).1.is_empty(), "it is written when there is something to keep");
+        std::fs::write(&file, r#"{"accessToken":"kept","refreshToken":"next"}"#).unwrap();
+        let (config, problems) = read(&settings);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(config.session.memory.lock().tokens.access().expose_secret(), "kept");
+        std::fs::write(&file, "secret-looking garbage").unwrap();
+        let problem = read(&settings).1.remove(0);
+        assert!(problem.contains("CTRADER_TOKEN_FILE") && !problem.contains("garbage"), "{problem}");
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(read(&settings).1[0].contains("folder"));
     }
 
     #[test]

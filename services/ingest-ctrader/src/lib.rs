@@ -4,12 +4,23 @@
 //! [`tickcast_ingest`]'s; there is no socket, clock or task in this crate.
 
 mod config;
+mod entry;
 mod frame;
 mod instruments;
+mod listing;
+mod login;
+mod memory;
 mod messages;
+mod outgoing;
+mod pace;
 mod refusal;
+mod renewal;
 mod requests;
 mod session;
+mod subscriptions;
+mod tokens;
 
 pub use config::Config;
+pub use memory::Memory;
 pub use session::{CtraderSession, SessionSettings};
+pub use tokens::{TokenFileError, TokenPair};

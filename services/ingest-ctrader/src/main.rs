@@ -1,11 +1,13 @@
 //! Holds the connection to cTrader and publishes its quotes and health to the bus.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use ingest_ctrader::{Config, CtraderSession};
-use tickcast_ingest::{Names, Patient, TlsDialler};
+use ingest_ctrader::{Config, CtraderSession, Memory, SessionSettings};
+use tickcast_ingest::{Names, Patient, TlsDialler, read_kept};
 use tickcast_model::{Symbol, VenueId};
 use tickcast_service::{About, Context, Examiner};
+use tracing::{info, warn};
 
 fn main() -> ExitCode {
     let about = About {
@@ -21,19 +23,29 @@ async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error:
     let venue = VenueId::new("ctrader").ok_or("the venue has no name")?;
     let dialler = TlsDialler::new(&config.host, config.port, config.ca_file.as_deref())?;
     let session = config.session;
-    let new_session = move || CtraderSession::new(session.clone());
-    tickcast_ingest::run(venue, config.ingest, dialler, new_session, None, context).await?;
+    let token_file = config.token_file.clone();
+    let new_session = move || {
+        // Another instance may have renewed the tokens since, or a person put new ones there.
+        if let Some(file) = &token_file {
+            reload(&session.memory, file);
+        }
+        CtraderSession::new(session.clone())
+    };
+    tickcast_ingest::run(venue, config.ingest, dialler, new_session, config.token_file, context).await?;
     Ok(())
 }
 
 /// `--doctor`
 async fn examine(config: Config, examiner: Examiner) {
     let Some(venue) = VenueId::new("ctrader") else { return };
+    // Looking changes nothing: a refresh token works once, and nobody would keep what it is traded for.
+    let memory = config.session.memory.never_renewed();
+    let session = SessionSettings { memory, ..config.session };
     let patient = Patient {
         venue,
         dialler: TlsDialler::new(&config.host, config.port, config.ca_file.as_deref()),
         settings: config.ingest,
-        session: CtraderSession::new(config.session),
+        session: CtraderSession::new(session),
         names: Names {
             host: "CTRADER_HOST and CTRADER_PORT",
             ca_file: "CTRADER_CA_FILE",
@@ -43,4 +55,14 @@ async fn examine(config: Config, examiner: Examiner) {
         favourites: ["EURUSD", "BTCUSD"].into_iter().filter_map(Symbol::new).collect(),
     };
     tickcast_ingest::doctor(patient, &examiner).await;
+}
+
+/// Takes the tokens of the file where they are newer than those at hand.
+fn reload(memory: &Memory, file: &Path) {
+    match read_kept(file).map(|text| text.map(|text| memory.load(text.expose()))) {
+        Ok(None | Some(Ok(false))) => {}
+        Ok(Some(Ok(true))) => info!(file = %file.display(), "newer tokens taken from the token file"),
+        Ok(Some(Err(error))) => warn!(file = %file.display(), %error, "token file not usable"),
+        Err(error) => warn!(file = %file.display(), %error, "token file not readable"),
+    }
 }

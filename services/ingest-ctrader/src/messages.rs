@@ -1,8 +1,10 @@
 use bytes::Bytes;
 use prost::Message;
+use secrecy::SecretString;
 use tickcast_model::{Cause, CauseKind};
 
 use crate::frame::frame;
+use crate::tokens::NewPair;
 
 /// The venue's messages as generated from `proto/ctrader`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
@@ -16,12 +18,14 @@ pub(crate) use wire::ProtoOaPayloadType as Kind;
 pub(crate) const HEARTBEAT: u32 = wire::ProtoPayloadType::HeartbeatEvent as u32;
 const COMMON_ERROR: u32 = wire::ProtoPayloadType::ErrorRes as u32;
 
-/// What the venue can tell us that we act on.
-#[derive(Debug)]
+/// What the venue can tell us that we act on. It can hold tokens, so it has no readable form.
 pub(crate) enum Incoming {
     Heartbeat,
     ApplicationAuth,
     AccountAuth,
+    Refreshed(NewPair),
+    /// The accounts a token opens; the token that comes back with them is dropped here.
+    Accounts(Vec<Granted>),
     Symbols(wire::ProtoOaSymbolsListRes),
     Details(wire::ProtoOaSymbolByIdRes),
     Subscribed,
@@ -30,24 +34,40 @@ pub(crate) enum Incoming {
     SymbolChanged(wire::ProtoOaSymbolChangedEvent),
     /// The venue ends the application's connection, with its reason.
     ClientDisconnect(String),
-    /// The venue ended the login of these accounts; an empty list means every account.
-    AccountsGone(Vec<i64>, &'static str),
+    /// The venue ended the login of this account.
+    AccountDisconnect(i64),
+    /// The venue ended the login of these accounts, for their token was replaced; an empty list means every account.
+    TokenInvalidated(Vec<i64>, String),
     Error(Refusal),
     /// A type we do not know: new ones appear with server releases (facts 1.1).
     Unknown,
 }
 
 /// An error answer, from either of the two error messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     pub(crate) code: String,
     pub(crate) description: String,
     /// Seconds until this payload type is accepted again.
     pub(crate) retry_after_s: Option<u64>,
+    /// End of maintenance, Unix milliseconds.
+    pub(crate) maintenance_end_ms: Option<u64>,
 }
 
+/// An account a token opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Granted {
+    pub(crate) account_id: i64,
+    /// Whether it is served by the live host, where that is said.
+    pub(crate) live: Option<bool>,
+}
+
+/// Accounts of one token at most.
+const GRANTED_MAX: usize = 1_000;
+/// A time stamp above this counts milliseconds, whatever the message's definition says (facts 3.13).
+const SECONDS_MAX: u64 = 100_000_000_000;
+
 /// One message with the id it answers.
-#[derive(Debug)]
 pub(crate) struct Envelope {
     pub(crate) answers: Option<String>,
     pub(crate) message: Incoming,
@@ -71,7 +91,14 @@ pub(crate) fn decode(body: &[u8]) -> Result<Envelope, Cause> {
     if envelope.payload_type == COMMON_ERROR {
         let error = wire::ProtoErrorRes::decode(payload).map_err(broken("error"))?;
         let description = error.description.unwrap_or_default();
-        let message = Incoming::Error(Refusal { code: error.error_code, description, retry_after_s: None });
+        let message = Incoming::Error(Refusal {
+            code: error.error_code,
+            description,
+            retry_after_s: None,
+            maintenance_end_ms: error
+                .maintenance_end_timestamp
+                .and_then(|stamp| milliseconds(i64::try_from(stamp).ok()?)),
+        });
         return Ok(Envelope { answers, message });
     }
     let kind = i32::try_from(envelope.payload_type).ok().and_then(|number| Kind::try_from(number).ok());
@@ -81,6 +108,25 @@ pub(crate) fn decode(body: &[u8]) -> Result<Envelope, Cause> {
         }
         Some(Kind::ProtoOaApplicationAuthRes) => Incoming::ApplicationAuth,
         Some(Kind::ProtoOaAccountAuthRes) => Incoming::AccountAuth,
+        Some(Kind::ProtoOaRefreshTokenRes) => {
+            let answer = wire::ProtoOaRefreshTokenRes::decode(payload).map_err(broken("tokens"))?;
+            Incoming::Refreshed(NewPair {
+                access: SecretString::from(answer.access_token),
+                refresh: SecretString::from(answer.refresh_token),
+                expires_in_s: answer.expires_in,
+            })
+        }
+        Some(Kind::ProtoOaGetAccountsByAccessTokenRes) => {
+            let answer = wire::ProtoOaGetAccountListByAccessTokenRes::decode(payload)
+                .map_err(broken("account list"))?;
+            let granted = |account: wire::ProtoOaCtidTraderAccount| Granted {
+                account_id: i64::try_from(account.ctid_trader_account_id).unwrap_or(0),
+                live: account.is_live,
+            };
+            Incoming::Accounts(
+                answer.ctid_trader_account.into_iter().take(GRANTED_MAX).map(granted).collect(),
+            )
+        }
         Some(Kind::ProtoOaSymbolsListRes) => {
             Incoming::Symbols(wire::ProtoOaSymbolsListRes::decode(payload).map_err(broken("symbol list"))?)
         }
@@ -98,12 +144,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<Envelope, Cause> {
         }
         Some(Kind::ProtoOaAccountDisconnectEvent) => {
             let event = wire::ProtoOaAccountDisconnectEvent::decode(payload).map_err(broken("disconnect"))?;
-            Incoming::AccountsGone(vec![event.ctid_trader_account_id], "account disconnected")
+            Incoming::AccountDisconnect(event.ctid_trader_account_id)
         }
         Some(Kind::ProtoOaAccountsTokenInvalidatedEvent) => {
             let event =
                 wire::ProtoOaAccountsTokenInvalidatedEvent::decode(payload).map_err(broken("token event"))?;
-            Incoming::AccountsGone(event.ctid_trader_account_ids, "access token invalidated")
+            Incoming::TokenInvalidated(event.ctid_trader_account_ids, event.reason.unwrap_or_default())
         }
         Some(Kind::ProtoOaErrorRes) => {
             let error = wire::ProtoOaErrorRes::decode(payload).map_err(broken("error"))?;
@@ -111,11 +157,18 @@ pub(crate) fn decode(body: &[u8]) -> Result<Envelope, Cause> {
                 code: error.error_code,
                 description: error.description.unwrap_or_default(),
                 retry_after_s: error.retry_after,
+                maintenance_end_ms: error.maintenance_end_timestamp.and_then(milliseconds),
             })
         }
         _ => Incoming::Unknown,
     };
     Ok(Envelope { answers, message })
+}
+
+/// A time stamp defined in seconds as Unix milliseconds; some senders put milliseconds there.
+fn milliseconds(stamp: i64) -> Option<u64> {
+    let stamp = u64::try_from(stamp).ok()?;
+    Some(if stamp > SECONDS_MAX { stamp } else { stamp * 1000 })
 }
 
 /// A spot event in the only shape it was ever seen in: type, payload, nothing else. Nearly all frames are one, and are
@@ -208,19 +261,19 @@ mod tests {
         let both = read(
             "00 00 00 1c 08 d3 10 12 17 10 07 18 01 20 fb 80 07 28 fd 80 07 38 c9 80 07 40 dd a4 d7 ae 8b 34",
         );
-        let Incoming::Spot(spot) = both.message else { panic!("{both:?}") };
+        let Incoming::Spot(spot) = both.message else { panic!() };
         assert_eq!((spot.ctid_trader_account_id, spot.symbol_id), (7, 1));
         assert_eq!((spot.bid, spot.ask, spot.session_close), (Some(114_811), Some(114_813), Some(114_761)));
         assert_eq!(spot.timestamp, Some(1_789_757_084_253));
 
         let one_sided = read("00 00 00 14 08 d3 10 12 0f 10 07 18 01 28 fd 80 07 40 ff ba d7 ae 8b 34");
-        let Incoming::Spot(spot) = one_sided.message else { panic!("{one_sided:?}") };
+        let Incoming::Spot(spot) = one_sided.message else { panic!() };
         assert_eq!((spot.bid, spot.ask, spot.session_close), (None, Some(114_813), None));
 
         let error = read(
             "00 00 00 1e 08 de 10 12 16 10 07 1a 12 41 4c 52 45 41 44 59 5f 53 55 42 53 43 52 49 42 45 44 1a 01 33",
         );
-        let Incoming::Error(refusal) = error.message else { panic!("{error:?}") };
+        let Incoming::Error(refusal) = error.message else { panic!() };
         assert_eq!((refusal.code.as_str(), error.answers.as_deref()), ("ALREADY_SUBSCRIBED", Some("3")));
     }
 
@@ -239,13 +292,50 @@ mod tests {
             assert_eq!((spot, envelope.answers.as_deref()), (expected.clone(), answers), "{shape}");
         }
         let broken = "08 d3 10 12 0f 10 07 18 01 28 fd 80 07 40 ff ba d7 ae 8b";
-        assert_eq!(decode(&hex(broken)).unwrap_err().kind, CauseKind::Protocol);
+        assert_eq!(refused(&hex(broken)), CauseKind::Protocol);
     }
 
+    fn refused(body: &[u8]) -> CauseKind {
+        decode(body).err().expect("no message").kind
+    }
+
+    fn maintenance_end(message: &[u8]) -> Option<u64> {
+        match decode(&message[4..]).ok().unwrap().message {
+            Incoming::Error(refusal) => refusal.maintenance_end_ms,
+            _ => panic!("an error"),
+        }
+    }
+
+    /// Row 27, facts 3.13: seconds in one message, milliseconds in the other, and a guard for the wrong one.
+    #[test]
+    fn the_end_of_maintenance_is_read_in_both_units() {
+        let common = |stamp| {
+            let error = wire::ProtoErrorRes {
+                error_code: "SERVER_IS_UNDER_MAINTENANCE".into(),
+                maintenance_end_timestamp: Some(stamp),
+                ..Default::default()
+            };
+            maintenance_end(&encode(COMMON_ERROR, &error, None))
+        };
+        let own = |stamp| {
+            let error = wire::ProtoOaErrorRes {
+                error_code: "SERVER_IS_UNDER_MAINTENANCE".into(),
+                maintenance_end_timestamp: Some(stamp),
+                ..Default::default()
+            };
+            maintenance_end(&encode(Kind::ProtoOaErrorRes as u32, &error, None))
+        };
+        assert_eq!(common(1_795_132_800_000), Some(1_795_132_800_000));
+        assert_eq!(own(1_795_132_800), Some(1_795_132_800_000));
+        assert_eq!(own(1_795_132_800_000), Some(1_795_132_800_000), "milliseconds where seconds belong");
+        assert_eq!(own(-1), None);
+    }
+
+    /// Row 23.
     #[test]
     fn an_unknown_type_is_no_error_and_garbage_is() {
         let unknown = encode(2999, &wire::ProtoHeartbeatEvent::default(), None);
         assert!(matches!(decode(&unknown[4..]).unwrap().message, Incoming::Unknown));
-        assert_eq!(decode(b"\xff\xff\xff").unwrap_err().kind, CauseKind::Protocol);
+        assert_eq!(refused(b"\xff\xff\xff"), CauseKind::Protocol);
     }
 }

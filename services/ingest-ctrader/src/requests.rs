@@ -1,23 +1,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tickcast_session::TokenBucket;
-
 use crate::messages::Kind;
+use crate::pace::Pace;
 
-/// How long an answer may take (facts 4, row 29: no answer is not a failure of the link).
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Requests per second in the long run; with the burst it stays under the venue's 50 in any second (facts 3.4).
-const PER_SECOND: u32 = 40;
-/// Requests at once after a quiet spell.
-const BURST: u32 = 5;
-/// Longest pause after the venue said it is too fast.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long an answer may take; peers of the venue wait 5 s (facts 5.1), three of these fit a login.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// Requests without an answer at most: more than go out while the first of them may still be answered.
+const WAITING_MAX: usize = 256;
 
 /// What a request was about, to be remembered until its answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum About {
     ApplicationAuth,
+    Refresh,
+    Accounts,
     AccountAuth,
     Symbols,
     Details(Vec<i64>),
@@ -30,6 +27,8 @@ impl About {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::ApplicationAuth => Kind::ProtoOaApplicationAuthReq,
+            Self::Refresh => Kind::ProtoOaRefreshTokenReq,
+            Self::Accounts => Kind::ProtoOaGetAccountsByAccessTokenReq,
             Self::AccountAuth => Kind::ProtoOaAccountAuthReq,
             Self::Symbols => Kind::ProtoOaSymbolsListReq,
             Self::Details(_) => Kind::ProtoOaSymbolByIdReq,
@@ -42,6 +41,8 @@ impl About {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::ApplicationAuth => "application_auth",
+            Self::Refresh => "refresh_token",
+            Self::Accounts => "account_list",
             Self::AccountAuth => "account_auth",
             Self::Symbols => "symbols_list",
             Self::Details(_) => "symbol_by_id",
@@ -49,38 +50,46 @@ impl About {
             Self::Unsubscribe(_) => "unsubscribe_spots",
         }
     }
+
+    /// True for requests that need the account's login.
+    fn needs_account(&self) -> bool {
+        matches!(self, Self::Symbols | Self::Details(_) | Self::Subscribe(_) | Self::Unsubscribe(_))
+    }
 }
 
 /// The requests under way on one connection, and when the next may go.
 pub(crate) struct Requests {
-    bucket: TokenBucket,
+    pub(crate) pace: Pace,
     last_id: u64,
+    /// What each is about, and until when an answer is waited for.
     waiting: BTreeMap<u64, (About, Duration)>,
-    /// Types the venue wants less of: until when, and how often it said so in a row.
-    paused: BTreeMap<&'static str, (Duration, u32)>,
 }
 
 impl Requests {
     pub(crate) fn new() -> Self {
-        let bucket = TokenBucket::new(PER_SECOND, BURST);
-        Self { bucket, last_id: 0, waiting: BTreeMap::new(), paused: BTreeMap::new() }
+        Self { pace: Pace::new(), last_id: 0, waiting: BTreeMap::new() }
     }
 
     /// Gives a request its id where it may go now, else the time it may.
     pub(crate) fn admit(&mut self, now: Duration, about: &About) -> Result<u64, Duration> {
-        let paused = self.paused.get(about.name()).map_or(Duration::ZERO, |(until, _)| *until);
-        if paused > now {
-            return Err(paused);
+        if self.waiting.len() >= WAITING_MAX
+            && let Some(until) = self.deadline()
+        {
+            return Err(until);
         }
-        if !self.bucket.take(now) {
-            return Err(self.bucket.next_at());
-        }
+        self.pace.take(now, about.kind())?;
         self.last_id += 1;
         self.waiting.insert(self.last_id, (about.clone(), now + ANSWER_WITHIN));
         Ok(self.last_id)
     }
 
-    /// What this answer is about; `None` for an id that is not ours (facts 1.1: then it is an event).
+    /// What a message with this id could be the answer to; `None` for an id that is not ours (facts 1.1: then it is an
+    /// event).
+    pub(crate) fn about(&self, id: Option<&str>) -> Option<&About> {
+        self.waiting.get(&id?.parse().ok()?).map(|(about, _)| about)
+    }
+
+    /// Ends the wait for this answer: it came.
     pub(crate) fn answered(&mut self, id: Option<&str>) -> Option<About> {
         let id: u64 = id?.parse().ok()?;
         self.waiting.remove(&id).map(|(about, _)| about)
@@ -92,17 +101,14 @@ impl Requests {
         self.waiting.remove(&id).map(|(about, _)| about)
     }
 
-    /// Pauses one type of request: for the time the venue gave, else a second, doubling (facts 3.4).
-    pub(crate) fn pause(&mut self, now: Duration, about: &About, retry_after_s: Option<u64>) {
-        let (until, times) = self.paused.entry(about.name()).or_insert((Duration::ZERO, 0));
-        let doubled = Duration::from_secs(1).saturating_mul(1 << (*times).min(6));
-        *until = now + retry_after_s.map_or(doubled, Duration::from_secs).min(PAUSE_MAX);
-        *times += 1;
+    /// The account's login is gone: what was asked on its behalf is not waited for any more.
+    pub(crate) fn forget_account(&mut self) {
+        self.waiting.retain(|_, (about, _)| !about.needs_account());
     }
 
-    /// The venue took a request of this type: the next pause starts small again.
-    pub(crate) fn accepted(&mut self, about: &About) {
-        self.paused.remove(about.name());
+    /// Every type an answer is waited for.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.waiting.values().map(|(about, _)| about.kind()).collect()
     }
 
     /// When the first answer is overdue.
@@ -123,6 +129,7 @@ mod tests {
     fn an_answer_finds_its_request_once() {
         let mut requests = Requests::new();
         let id = requests.admit(s(1), &About::Symbols).unwrap().to_string();
+        assert_eq!(requests.about(Some(&id)), Some(&About::Symbols));
         assert_eq!(requests.answered(Some("77")), None);
         assert_eq!(requests.answered(Some("not a number")), None);
         assert_eq!(requests.answered(None), None);
@@ -130,44 +137,33 @@ mod tests {
         assert_eq!(requests.answered(Some(&id)), None);
     }
 
+    /// Row 29.
     #[test]
     fn an_unanswered_request_expires() {
         let mut requests = Requests::new();
         requests.admit(s(1), &About::Symbols).unwrap();
-        assert_eq!((requests.expired(s(10)), requests.deadline()), (None, Some(s(11))));
-        assert_eq!(requests.expired(s(11)), Some(About::Symbols));
-        assert_eq!((requests.expired(s(11)), requests.deadline()), (None, None));
+        assert_eq!((requests.expired(s(4)), requests.deadline()), (None, Some(s(5))));
+        assert_eq!(requests.expired(s(5)), Some(About::Symbols));
+        assert_eq!((requests.expired(s(5)), requests.deadline()), (None, None));
     }
 
     #[test]
-    fn no_second_sees_more_than_the_venue_allows() {
+    fn a_lost_login_ends_the_wait_for_what_needed_it() {
         let mut requests = Requests::new();
-        let mut sent: Vec<Duration> = Vec::new();
+        requests.admit(s(1), &About::Symbols).unwrap();
+        requests.admit(s(1), &About::Refresh).unwrap();
+        requests.forget_account();
+        assert_eq!(requests.kinds(), [Kind::ProtoOaRefreshTokenReq]);
+    }
+
+    #[test]
+    fn no_more_than_so_many_wait_for_an_answer() {
+        let mut requests = Requests::new();
         let mut now = s(1);
-        while now < s(4) {
-            match requests.admit(now, &About::Subscribe(vec![1])) {
-                Ok(_) => sent.push(now),
-                Err(at) => now = at,
-            }
+        for _ in 0..10_000 {
+            now += Duration::from_millis(10);
+            let _ = requests.admit(now, &About::Details(vec![1]));
         }
-        for start in &sent {
-            let in_second = sent.iter().filter(|at| **at >= *start && **at < *start + s(1)).count();
-            assert!(in_second <= 45, "{in_second}");
-        }
-    }
-
-    #[test]
-    fn a_pause_holds_one_type_and_doubles() {
-        let mut requests = Requests::new();
-        let (subscribe, details) = (About::Subscribe(vec![1]), About::Details(vec![1]));
-        requests.pause(s(10), &subscribe, None);
-        assert_eq!(requests.admit(s(10), &subscribe), Err(s(11)));
-        assert!(requests.admit(s(10), &details).is_ok());
-        requests.pause(s(11), &subscribe, None);
-        assert_eq!(requests.admit(s(11), &subscribe), Err(s(13)));
-        requests.pause(s(13), &subscribe, Some(7));
-        assert_eq!(requests.admit(s(13), &subscribe), Err(s(20)));
-        requests.accepted(&subscribe);
-        assert!(requests.admit(s(13), &subscribe).is_ok());
+        assert_eq!(requests.waiting.len(), WAITING_MAX);
     }
 }

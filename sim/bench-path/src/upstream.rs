@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use ingest_ctrader::{CtraderSession, SessionSettings};
+use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
 use sim_ctrader::{ConnectionId, Output, Venue, VenueSettings};
 use tickcast_model::{ChannelEvent, Lease, Symbol, VenueId};
 use tickcast_session::{Action, DemandLimits, Now, Supervisor, SupervisorSettings};
@@ -31,8 +31,13 @@ impl Upstream {
         let session = SessionSettings {
             client_id: settings.client_id.clone(),
             client_secret: settings.client_secret.clone().into(),
-            access_token: settings.access_token.clone().into(),
             account_id,
+            host: "demo.ctraderapi.com".into(),
+            memory: Memory::new(
+                TokenPair::new(settings.access_token.clone().into(), None),
+                &settings.client_id,
+                account_id,
+            ),
             heartbeat: Duration::from_secs(10),
         };
         let mut venue = Venue::new(settings);

@@ -2,9 +2,17 @@
 
 use bytes::Bytes;
 use prost::Message;
+use tickcast_model::{AuthState, StateChange, SymbolState, Tick};
+use tickcast_session::{Note, Retry};
 
 use super::*;
-use crate::messages::{Kind, encode};
+use crate::messages::{Kind, encode, wire};
+use crate::tokens::TokenPair;
+
+mod login;
+mod random;
+mod subscriptions;
+mod tokens;
 
 const ACCOUNT: i64 = 7;
 
@@ -13,71 +21,127 @@ struct Played {
     session: CtraderSession,
     now: Now,
     reader: FrameReader,
+    memory: Memory,
+    /// Everything put out but bytes.
+    told: Vec<SessionOutput>,
 }
 
 /// A request as the venue reads it.
+#[derive(Clone)]
 struct Request {
     kind: Kind,
     payload: Bytes,
     id: u64,
 }
 
+fn memory(refresh: Option<&str>) -> Memory {
+    let pair = TokenPair::new("tok".to_owned().into(), refresh.map(|token| token.to_owned().into()));
+    Memory::new(pair, "app", ACCOUNT)
+}
+
+fn session(memory: &Memory) -> CtraderSession {
+    CtraderSession::new(SessionSettings {
+        host: "demo.ctraderapi.com".into(),
+        client_id: "app".into(),
+        client_secret: "sec".to_owned().into(),
+        account_id: ACCOUNT,
+        memory: memory.clone(),
+        heartbeat: Duration::from_secs(10),
+    })
+}
+
 impl Played {
     fn start() -> Self {
-        let session = CtraderSession::new(SessionSettings {
-            client_id: "app".into(),
-            client_secret: "sec".to_owned().into(),
-            access_token: "tok".to_owned().into(),
-            account_id: ACCOUNT,
-            heartbeat: Duration::from_secs(10),
-        });
-        let now = Now { elapsed: Duration::from_secs(1), unix_us: 1_795_132_800_000_000 };
-        let mut played = Self { session, now, reader: FrameReader::default() };
+        Self::start_with(&memory(None))
+    }
+
+    fn start_with(memory: &Memory) -> Self {
+        let now = Now { elapsed: Duration::from_secs(1_000), unix_us: 1_795_132_800_000_000 };
+        Self::start_at(memory, now)
+    }
+
+    fn start_at(memory: &Memory, now: Now) -> Self {
+        let session = session(memory);
+        let mut played =
+            Self { session, now, reader: FrameReader::default(), memory: memory.clone(), told: Vec::new() };
         played.session.start(now);
         played
     }
 
     /// A session that is logged in, knows EURUSD (1), US100.cash (2) and DEEP (3), and wants nothing.
     fn ready() -> Self {
-        let mut played = Self::start();
-        let request = played.request(Kind::ProtoOaApplicationAuthReq);
-        played.answer(
-            Kind::ProtoOaApplicationAuthRes,
-            &wire::ProtoOaApplicationAuthRes::default(),
-            request.id,
-        );
-        let request = played.request(Kind::ProtoOaAccountAuthReq);
-        let answer = wire::ProtoOaAccountAuthRes { ctid_trader_account_id: ACCOUNT, ..Default::default() };
-        played.answer(Kind::ProtoOaAccountAuthRes, &answer, request.id);
-        let request = played.request(Kind::ProtoOaSymbolsListReq);
-        let light = |(id, name): (i64, &str)| wire::ProtoOaLightSymbol {
-            symbol_id: id,
-            symbol_name: Some(name.into()),
-            ..Default::default()
-        };
-        let symbols = [(1, "EURUSD"), (2, "US100.cash"), (3, "DEEP")].map(light).to_vec();
-        let list = wire::ProtoOaSymbolsListRes {
-            ctid_trader_account_id: ACCOUNT,
-            symbol: symbols,
-            ..Default::default()
-        };
-        played.answer(Kind::ProtoOaSymbolsListRes, &list, request.id);
-        played.outputs();
-        // The request limit is at rest again.
-        played.now.elapsed += Duration::from_secs(1);
-        played
+        Self::start().log_in()
     }
 
-    /// A session that holds these symbols.
+    fn log_in(mut self) -> Self {
+        self.application();
+        self.account();
+        self.list(&[(1, "EURUSD"), (2, "US100.cash"), (3, "DEEP")]);
+        self.outputs();
+        // The request limit is at rest again.
+        self.pass(1).unwrap();
+        self
+    }
+
+    fn application(&mut self) {
+        let request = self.request(Kind::ProtoOaApplicationAuthReq);
+        self.answer(Kind::ProtoOaApplicationAuthRes, &wire::ProtoOaApplicationAuthRes::default(), request.id);
+    }
+
+    fn account(&mut self) {
+        let request = self.request(Kind::ProtoOaAccountAuthReq);
+        self.account_answer(&request);
+    }
+
+    fn account_answer(&mut self, request: &Request) {
+        let answer = wire::ProtoOaAccountAuthRes { ctid_trader_account_id: ACCOUNT, ..Default::default() };
+        self.answer(Kind::ProtoOaAccountAuthRes, &answer, request.id);
+    }
+
+    fn list(&mut self, symbols: &[(i64, &str)]) {
+        let request = self.request(Kind::ProtoOaSymbolsListReq);
+        let light = |(id, name): &(i64, &str)| wire::ProtoOaLightSymbol {
+            symbol_id: *id,
+            symbol_name: Some((*name).into()),
+            ..Default::default()
+        };
+        let list = wire::ProtoOaSymbolsListRes {
+            ctid_trader_account_id: ACCOUNT,
+            symbol: symbols.iter().map(light).collect(),
+            ..Default::default()
+        };
+        self.answer(Kind::ProtoOaSymbolsListRes, &list, request.id);
+    }
+
+    /// A session that holds these symbols: each showed a quote of 1/2.
     fn holding(names: &[&str]) -> Self {
         let mut played = Self::ready();
         played.want(names);
         played.describe();
-        let request = played.request(Kind::ProtoOaSubscribeSpotsReq);
-        let answer = wire::ProtoOaSubscribeSpotsRes { ctid_trader_account_id: ACCOUNT, ..Default::default() };
-        played.answer(Kind::ProtoOaSubscribeSpotsRes, &answer, request.id);
+        for id in played.subscribed() {
+            assert_eq!(played.spot(id, Some(1), Some(2)).len(), 1);
+        }
         played.outputs();
         played
+    }
+
+    /// Takes the next subscription; says of which ids.
+    fn subscribed(&mut self) -> Vec<i64> {
+        let request = self.request(Kind::ProtoOaSubscribeSpotsReq);
+        let answer = wire::ProtoOaSubscribeSpotsRes { ctid_trader_account_id: ACCOUNT, ..Default::default() };
+        self.answer(Kind::ProtoOaSubscribeSpotsRes, &answer, request.id);
+        let asked = wire::ProtoOaSubscribeSpotsReq::decode(request.payload).unwrap();
+        // Row 25.
+        assert_eq!(asked.subscribe_to_spot_timestamp, Some(true), "time stamps are always asked for");
+        asked.symbol_id
+    }
+
+    fn unsubscribed(&mut self) -> Vec<i64> {
+        let request = self.request(Kind::ProtoOaUnsubscribeSpotsReq);
+        let answer =
+            wire::ProtoOaUnsubscribeSpotsRes { ctid_trader_account_id: ACCOUNT, ..Default::default() };
+        self.answer(Kind::ProtoOaUnsubscribeSpotsRes, &answer, request.id);
+        wire::ProtoOaUnsubscribeSpotsReq::decode(request.payload).unwrap().symbol_id
     }
 
     fn want(&mut self, names: &[&str]) {
@@ -88,61 +152,111 @@ impl Played {
     /// Answers the request for details, DEEP with more digits than the wire can carry.
     fn describe(&mut self) {
         let request = self.request(Kind::ProtoOaSymbolByIdReq);
-        let asked = wire::ProtoOaSymbolByIdReq::decode(request.payload).unwrap().symbol_id;
+        let asked = wire::ProtoOaSymbolByIdReq::decode(request.payload.clone()).unwrap().symbol_id;
         let describe = |id: i64| wire::ProtoOaSymbol {
             symbol_id: id,
             digits: if id == 3 { 6 } else { 5 },
             pip_position: 4,
             ..Default::default()
         };
-        let symbol = asked.into_iter().map(describe).collect();
+        self.describe_as(&request, asked.into_iter().map(describe).collect());
+    }
+
+    fn describe_as(&mut self, request: &Request, symbol: Vec<wire::ProtoOaSymbol>) {
         let details =
             wire::ProtoOaSymbolByIdRes { ctid_trader_account_id: ACCOUNT, symbol, ..Default::default() };
         self.answer(Kind::ProtoOaSymbolByIdRes, &details, request.id);
     }
 
+    /// What was told since last asked; what was sent waits for [`Played::sent`].
     fn outputs(&mut self) -> Vec<SessionOutput> {
-        std::iter::from_fn(|| self.session.poll()).collect()
+        let mut told = std::mem::take(&mut self.told);
+        while let Some(output) = self.session.poll() {
+            match output {
+                SessionOutput::Send(bytes) => self.reader.push(&bytes),
+                other => told.push(other),
+            }
+        }
+        told
     }
 
-    /// The next frame sent; everything before it is passed over.
+    /// The next frame sent; what else is told on the way is kept for [`Played::outputs`].
     fn sent(&mut self) -> Option<wire::ProtoMessage> {
         loop {
             if let Some(body) = self.reader.next_frame().unwrap() {
                 return Some(wire::ProtoMessage::decode(body).unwrap());
             }
-            if let SessionOutput::Send(bytes) = self.session.poll()? {
-                self.reader.push(&bytes);
+            match self.session.poll()? {
+                SessionOutput::Send(bytes) => self.reader.push(&bytes),
+                other => self.told.push(other),
             }
         }
     }
 
-    fn request(&mut self, kind: Kind) -> Request {
-        let message = self.sent().expect("a request");
-        assert_eq!(message.payload_type, kind as u32);
-        Request {
-            kind,
-            payload: message.payload.unwrap(),
-            id: message.client_msg_id.unwrap().parse().unwrap(),
+    /// The next request; heartbeats are passed over.
+    fn next_request(&mut self) -> Option<Request> {
+        loop {
+            let message = self.sent()?;
+            if message.payload_type == messages::HEARTBEAT {
+                continue;
+            }
+            return Some(Request {
+                kind: Kind::try_from(i32::try_from(message.payload_type).unwrap()).unwrap(),
+                payload: message.payload.unwrap(),
+                id: message.client_msg_id.unwrap().parse().unwrap(),
+            });
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) -> Result<(), Cause> {
-        self.session.receive(self.now, bytes).map_err(|ending| ending.cause)
+    /// The next request, which may have to wait for the rate limit.
+    fn request(&mut self, kind: Kind) -> Request {
+        let request = self.next_request().or_else(|| {
+            self.pass_ms(25).unwrap();
+            self.next_request()
+        });
+        let request = request.unwrap_or_else(|| panic!("no request, but {kind:?} is due"));
+        assert_eq!(request.kind, kind);
+        request
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        self.next_request().is_none()
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), Ending> {
+        self.session.receive(self.now, bytes)
     }
 
     fn answer(&mut self, kind: Kind, message: &impl Message, id: u64) {
         self.receive(&encode(kind as u32, message, Some(id))).unwrap();
     }
 
-    fn refuse(&mut self, request: &Request, code: &str, description: &str) -> Result<(), Cause> {
+    fn push(&mut self, kind: Kind, message: &impl Message) -> Result<(), Ending> {
+        self.receive(&encode(kind as u32, message, None))
+    }
+
+    fn refuse(&mut self, request: &Request, code: &str, description: &str) -> Result<(), Ending> {
         let error = wire::ProtoOaErrorRes {
             error_code: code.into(),
             description: Some(description.into()),
             ..Default::default()
         };
-        assert_ne!(request.kind, Kind::ProtoOaErrorRes);
         self.receive(&encode(Kind::ProtoOaErrorRes as u32, &error, Some(request.id)))
+    }
+
+    fn account_disconnect(&mut self) -> Result<(), Ending> {
+        let event =
+            wire::ProtoOaAccountDisconnectEvent { ctid_trader_account_id: ACCOUNT, ..Default::default() };
+        self.push(Kind::ProtoOaAccountDisconnectEvent, &event)
+    }
+
+    fn token_invalidated(&mut self, accounts: &[i64]) -> Result<(), Ending> {
+        let event = wire::ProtoOaAccountsTokenInvalidatedEvent {
+            ctid_trader_account_ids: accounts.to_vec(),
+            reason: Some("token was refreshed".into()),
+            ..Default::default()
+        };
+        self.push(Kind::ProtoOaAccountsTokenInvalidatedEvent, &event)
     }
 
     fn spot(&mut self, id: i64, bid: Option<u64>, ask: Option<u64>) -> Vec<Tick> {
@@ -154,17 +268,69 @@ impl Played {
             timestamp: Some(1_789_757_084_253),
             ..Default::default()
         };
-        self.receive(&encode(Kind::ProtoOaSpotEvent as u32, &event, None)).unwrap();
-        let tick = |output| match output {
-            SessionOutput::Tick(_, tick) => Some(tick),
-            _ => None,
-        };
-        self.outputs().into_iter().filter_map(tick).collect()
+        self.event(&event)
     }
 
-    fn pass(&mut self, seconds: u64) -> Result<(), Cause> {
-        self.now.elapsed += Duration::from_secs(seconds);
-        self.session.timeout(self.now).map_err(|ending| ending.cause)
+    fn event(&mut self, event: &wire::ProtoOaSpotEvent) -> Vec<Tick> {
+        self.push(Kind::ProtoOaSpotEvent, event).unwrap();
+        let mut ticks = Vec::new();
+        for output in self.outputs() {
+            match output {
+                SessionOutput::Tick(_, tick) => ticks.push(tick),
+                other => self.told.push(other),
+            }
+        }
+        ticks
+    }
+
+    /// What was told of symbols since last asked.
+    fn states(&mut self) -> Vec<(String, StateChange)> {
+        self.outputs()
+            .into_iter()
+            .filter_map(|output| match output {
+                SessionOutput::State(symbol, state) => Some((symbol.to_string(), state)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What was told of the login since last asked.
+    fn logins(&mut self) -> Vec<(AuthState, Option<CauseKind>)> {
+        self.outputs()
+            .into_iter()
+            .filter_map(|output| match output {
+                SessionOutput::Auth(auth, cause) => Some((auth, cause.map(|cause| cause.kind))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn pass(&mut self, seconds: u64) -> Result<(), Ending> {
+        self.pass_ms(seconds * 1000)
+    }
+
+    /// Lets time pass, calling at each deadline as the supervisor does.
+    fn pass_ms(&mut self, ms: u64) -> Result<(), Ending> {
+        let until = self.now.elapsed + Duration::from_millis(ms);
+        while let Some(at) = self.session.deadline().filter(|at| *at <= until) {
+            let step = at.saturating_sub(self.now.elapsed);
+            self.now.elapsed += step;
+            self.now.unix_us += i64::try_from(step.as_micros()).unwrap();
+            self.session.timeout(self.now)?;
+            assert!(self.session.deadline() > Some(self.now.elapsed), "time moves on");
+        }
+        let step = until - self.now.elapsed;
+        self.now.elapsed = until;
+        self.now.unix_us += i64::try_from(step.as_micros()).unwrap();
+        Ok(())
+    }
+
+    fn standing(&self, symbol: &str) -> Standing {
+        self.session.standing(self.now, &Symbol::new(symbol).unwrap())
+    }
+
+    fn held(&self) -> Vec<String> {
+        self.session.held().iter().map(ToString::to_string).collect()
     }
 }
 
@@ -172,194 +338,41 @@ fn sides(tick: &Tick) -> (i64, i64) {
     (tick.bid.unwrap().units(), tick.ask.unwrap().units())
 }
 
-#[test]
-fn each_request_of_the_login_waits_for_the_answer_before_it() {
-    let mut played = Played::start();
-    let request = played.request(Kind::ProtoOaApplicationAuthReq);
-    assert!(played.sent().is_none(), "nothing but the application's login");
-    played.answer(Kind::ProtoOaApplicationAuthRes, &wire::ProtoOaApplicationAuthRes::default(), request.id);
-    let request = played.request(Kind::ProtoOaAccountAuthReq);
-    let login = wire::ProtoOaAccountAuthReq::decode(request.payload.clone()).unwrap();
-    assert_eq!((login.ctid_trader_account_id, login.access_token.as_str()), (ACCOUNT, "tok"));
-    assert!(played.sent().is_none());
-}
-
-#[test]
-fn a_login_that_is_already_there_goes_on() {
-    let mut played = Played::start();
-    let request = played.request(Kind::ProtoOaApplicationAuthReq);
-    played.answer(Kind::ProtoOaApplicationAuthRes, &wire::ProtoOaApplicationAuthRes::default(), request.id);
-    let request = played.request(Kind::ProtoOaAccountAuthReq);
-    played
-        .refuse(&request, "ALREADY_LOGGED_IN", "Trading account is already authorized in this channel")
-        .unwrap();
-    played.request(Kind::ProtoOaSymbolsListReq);
-}
-
-#[test]
-fn refused_credentials_end_the_session_with_their_cause_and_without_the_secret() {
-    let mut played = Played::start();
-    let request = played.request(Kind::ProtoOaApplicationAuthReq);
-    let cause = played
-        .refuse(&request, "CH_CLIENT_AUTH_FAILURE", "clientId or clientSecret is incorrect")
-        .unwrap_err();
-    assert_eq!(cause.kind, CauseKind::AuthRefused);
-    assert!(!cause.to_string().contains("sec)"), "{cause}");
-}
-
-#[test]
-fn the_first_quote_is_a_snapshot_and_one_sided_quotes_keep_the_other_side() {
-    let mut played = Played::holding(&["EURUSD"]);
-    let ticks = played.spot(1, Some(114_811), Some(114_813));
-    assert_eq!((ticks.len(), ticks[0].snapshot, sides(&ticks[0])), (1, true, (114_811, 114_813)));
-    assert_eq!((ticks[0].venue_time_ms, ticks[0].digits), (Some(1_789_757_084_253), 5));
-    let ticks = played.spot(1, None, Some(114_814));
-    assert_eq!((ticks.len(), ticks[0].snapshot, sides(&ticks[0])), (1, false, (114_811, 114_814)));
-    let ticks = played.spot(1, Some(114_814), None);
-    assert_eq!(sides(&ticks[0]), (114_814, 114_814), "zero spread");
-}
-
-#[test]
-fn nothing_is_published_before_both_sides_are_known() {
-    let mut played = Played::holding(&["EURUSD"]);
-    assert!(played.spot(1, Some(114_811), None).is_empty());
-    assert!(played.spot(1, Some(114_812), None).is_empty());
-    assert_eq!(played.spot(1, None, Some(114_813)).len(), 1);
-}
-
-#[test]
-fn late_foreign_and_impossible_quotes_are_passed_over() {
-    let mut played = Played::holding(&["EURUSD"]);
-    assert!(played.spot(2, Some(1), Some(2)).is_empty(), "not subscribed");
-    assert!(played.spot(99, Some(1), Some(2)).is_empty(), "not known");
-    assert!(played.spot(1, Some(u64::MAX), Some(2)).is_empty(), "not a price");
-    assert_eq!(played.spot(1, Some(1), Some(2)).len(), 1);
-}
-
-#[test]
-fn what_is_not_wanted_any_more_is_released() {
-    let mut played = Played::holding(&["EURUSD", "US100.cash"]);
-    played.want(&["EURUSD"]);
-    let request = played.request(Kind::ProtoOaUnsubscribeSpotsReq);
-    let ids = wire::ProtoOaUnsubscribeSpotsReq::decode(request.payload.clone()).unwrap().symbol_id;
-    assert_eq!(ids, [2]);
-    assert!(played.spot(2, Some(1), Some(2)).is_empty(), "late quotes are passed over");
-    played.refuse(&request, "NOT_SUBSCRIBED_TO_SPOTS", "").unwrap();
-    assert_eq!(played.session.entries.len(), 1, "a refusal to release is a release");
-}
-
-#[test]
-fn a_refused_batch_is_asked_one_by_one_and_only_the_bad_symbol_is_refused() {
-    let mut played = Played::ready();
-    played.want(&["EURUSD", "US100.cash"]);
-    played.describe();
-    let batch = played.request(Kind::ProtoOaSubscribeSpotsReq);
-    played.refuse(&batch, "ALREADY_SUBSCRIBED", "").unwrap();
-    let first = played.request(Kind::ProtoOaSubscribeSpotsReq);
-    let second = played.request(Kind::ProtoOaSubscribeSpotsReq);
-    played.refuse(&first, "ALREADY_SUBSCRIBED", "").unwrap();
-    played.refuse(&second, "SYMBOL_NOT_FOUND", "gone").unwrap();
-    let held = played.session.held();
-    assert_eq!(held.iter().map(Symbol::as_str).collect::<Vec<_>>(), ["EURUSD"]);
-    let refused = played.outputs().into_iter().find_map(|output| match output {
-        SessionOutput::State(symbol, state) => Some((symbol, state)),
-        _ => None,
-    });
-    let (symbol, state) = refused.expect("a refusal that is told");
-    assert_eq!((symbol.as_str(), state.state), ("US100.cash", SymbolState::Refused));
-    assert_eq!(state.message.as_deref(), Some("SYMBOL_NOT_FOUND (gone)"));
-}
-
-#[test]
-fn a_name_the_venue_does_not_have_and_prices_that_do_not_fit_are_refused_aloud() {
-    let mut played = Played::ready();
-    played.want(&["NOSUCH", "DEEP"]);
-    played.describe();
-    let refused: Vec<(String, Option<String>)> = played
-        .outputs()
-        .into_iter()
-        .filter_map(|output| match output {
-            SessionOutput::State(symbol, state) => Some((symbol.to_string(), state.code)),
-            _ => None,
-        })
-        .collect();
-    // The unknown name is told first: its refusal was read off with the request for details.
-    assert!(refused.contains(&("DEEP".into(), Some("SYMBOL_REFUSED".into()))), "{refused:?}");
-    assert!(played.session.held().is_empty());
-}
-
-#[test]
-fn the_venues_request_to_slow_down_is_heeded_and_the_request_repeated() {
-    let mut played = Played::ready();
-    played.want(&["EURUSD"]);
-    let request = played.request(Kind::ProtoOaSymbolByIdReq);
-    let blocked = wire::ProtoOaErrorRes {
-        error_code: "BLOCKED_PAYLOAD_TYPE".into(),
-        retry_after: Some(3),
-        ..Default::default()
-    };
-    played.answer(Kind::ProtoOaErrorRes, &blocked, request.id);
-    played.pass(2).unwrap();
-    assert!(played.sent().is_none(), "three seconds are not over");
-    played.pass(1).unwrap();
-    played.request(Kind::ProtoOaSymbolByIdReq);
-}
-
-#[test]
-fn an_unanswered_subscription_is_repeated_and_an_unanswered_login_ends_the_session() {
-    let mut played = Played::ready();
-    played.want(&["EURUSD"]);
-    played.describe();
-    played.request(Kind::ProtoOaSubscribeSpotsReq);
-    played.pass(10).unwrap();
-    played.request(Kind::ProtoOaSubscribeSpotsReq);
-
-    let mut played = Played::start();
-    assert_eq!(played.pass(10).unwrap_err().kind, CauseKind::RequestTimeout);
-}
-
+/// Row 20: nothing outlives the session, so there is one heartbeat; row 21: any frame is life, and none is echoed.
 #[test]
 fn a_heartbeat_follows_own_silence_and_no_heartbeat_is_answered() {
     let mut played = Played::ready();
-    // The last request went out a second ago.
-    played.pass(8).unwrap();
-    assert!(played.sent().is_none());
-    played.pass(1).unwrap();
-    assert_eq!(played.sent().expect("a heartbeat").payload_type, messages::HEARTBEAT);
+    played.want(&["EURUSD"]);
+    played.describe();
+    played.pass_ms(9_000).unwrap();
+    while played.next_request().is_some() {}
+    let sent_at = played.session.deadline().unwrap();
     played.receive(&messages::heartbeat()).unwrap();
     assert!(played.sent().is_none(), "an echo would never end");
-    assert_eq!(played.session.deadline(), Some(played.now.elapsed + Duration::from_secs(10)));
-}
-
-#[test]
-fn a_login_ended_by_the_venue_ends_the_session() {
-    let disconnect =
-        wire::ProtoOaClientDisconnectEvent { reason: Some("maintenance".into()), ..Default::default() };
-    let account =
-        wire::ProtoOaAccountDisconnectEvent { ctid_trader_account_id: ACCOUNT, ..Default::default() };
-    let token = wire::ProtoOaAccountsTokenInvalidatedEvent::default();
-    for bytes in [
-        encode(Kind::ProtoOaClientDisconnectEvent as u32, &disconnect, None),
-        encode(Kind::ProtoOaAccountDisconnectEvent as u32, &account, None),
-        encode(Kind::ProtoOaAccountsTokenInvalidatedEvent as u32, &token, None),
-    ] {
-        let mut played = Played::ready();
-        assert_eq!(played.receive(&bytes).unwrap_err().kind, CauseKind::SessionLost);
+    assert_eq!(played.session.deadline(), Some(sent_at), "what comes in is no reason to be silent");
+    played.pass(60).unwrap();
+    let mut beats = 0;
+    while let Some(message) = played.sent() {
+        beats += u32::from(message.payload_type == messages::HEARTBEAT);
     }
-    let other = wire::ProtoOaAccountDisconnectEvent { ctid_trader_account_id: 8, ..Default::default() };
-    let bytes = encode(Kind::ProtoOaAccountDisconnectEvent as u32, &other, None);
-    assert!(Played::ready().receive(&bytes).is_ok(), "another account's");
+    assert!(beats < 7, "{beats} in a minute, with requests between them");
 }
 
+/// Row 1: heartbeats go out in time while a replay fills the request limit.
 #[test]
-fn a_stale_feed_is_let_go_and_asked_for_again() {
-    let mut played = Played::holding(&["EURUSD"]);
-    played.session.ask_again(played.now, &[Symbol::new("EURUSD").unwrap()].into());
-    let request = played.request(Kind::ProtoOaUnsubscribeSpotsReq);
-    let answer = wire::ProtoOaUnsubscribeSpotsRes { ctid_trader_account_id: ACCOUNT, ..Default::default() };
-    played.answer(Kind::ProtoOaUnsubscribeSpotsRes, &answer, request.id);
-    played.request(Kind::ProtoOaSubscribeSpotsReq);
-    assert!(played.spot(1, Some(1), None).is_empty(), "sides from before are forgotten");
+fn work_does_not_hold_heartbeats_up() {
+    let mut played = Played::ready();
+    let mut silence = Duration::ZERO;
+    let mut last = played.now.elapsed;
+    for _ in 0..600 {
+        played.pass_ms(100).unwrap();
+        while played.sent().is_some() {
+            silence = silence.max(played.now.elapsed - last);
+            last = played.now.elapsed;
+        }
+    }
+    assert!(silence <= Duration::from_millis(10_100), "{silence:?}");
+    assert!(last + Duration::from_secs(10) >= played.now.elapsed);
 }
 
 #[test]
@@ -377,4 +390,64 @@ fn bytes_may_come_one_by_one() {
         played.receive(&[byte]).unwrap();
     }
     assert!(matches!(played.outputs()[..], [SessionOutput::Tick(..)]));
+}
+
+/// Row 28: what is sent is whole frames, whatever the order of calls.
+#[test]
+fn every_send_is_one_whole_frame() {
+    let mut played = Played::ready();
+    played.want(&["EURUSD", "US100.cash"]);
+    played.describe();
+    played.subscribed();
+    played.pass(30).unwrap();
+    let mut frames = 0;
+    while let Some(output) = played.session.poll() {
+        let SessionOutput::Send(bytes) = output else { continue };
+        let length = u32::from_be_bytes(*bytes.first_chunk().unwrap()) as usize;
+        assert_eq!(bytes.len(), 4 + length);
+        frames += 1;
+    }
+    assert!(frames > 0);
+}
+
+/// Rows 23 and 24: what we do not know, and what is meant for others, is counted and passed over.
+#[test]
+fn unknown_types_and_foreign_ids_change_nothing() {
+    let mut played = Played::ready();
+    played.want(&["EURUSD"]);
+    let request = played.request(Kind::ProtoOaSymbolByIdReq);
+    played.outputs();
+    played.receive(&encode(2999, &wire::ProtoHeartbeatEvent::default(), None)).unwrap();
+    played.answer(Kind::ProtoOaSubscribeSpotsRes, &wire::ProtoOaSubscribeSpotsRes::default(), 9_999);
+    played.answer(Kind::ProtoOaUnsubscribeSpotsRes, &wire::ProtoOaUnsubscribeSpotsRes::default(), request.id);
+    let foreign = Request { id: 9_999, ..request.clone() };
+    played.refuse(&foreign, "INVALID_REQUEST", "Trading account is not authorized").unwrap();
+    let odd: Vec<&str> = played
+        .outputs()
+        .into_iter()
+        .filter_map(|output| match output {
+            SessionOutput::Note(Note::Odd(what)) => Some(what),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        odd,
+        ["unknown_payload_type", "answer_to_nothing", "answer_of_another_type", "error_to_nothing"]
+    );
+    let symbol = wire::ProtoOaSymbol { symbol_id: 1, digits: 5, pip_position: 4, ..Default::default() };
+    played.describe_as(&request, vec![symbol]);
+    played.request(Kind::ProtoOaSubscribeSpotsReq);
+}
+
+#[test]
+fn zero_length_oversize_and_garbage_are_named() {
+    for (bytes, words) in [
+        (vec![0, 0, 0, 0], "a frame of 0 bytes"),
+        (vec![0xff, 0xff, 0xff, 0xff], "a frame of 4294967295 bytes"),
+        (vec![0, 0, 0, 3, 0xff, 0xff, 0xff], "undecodable envelope"),
+    ] {
+        let ending = Played::ready().receive(&bytes).unwrap_err();
+        assert_eq!((ending.cause.kind, ending.cause.detail.as_str()), (CauseKind::Protocol, words));
+        assert_eq!(ending.retry, Retry::Backoff);
+    }
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest_ctrader::{CtraderSession, SessionSettings};
+use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
 use sim_ctrader::{ConnectionId, Fault, Output, Reason, Venue, VenueSettings};
 use tickcast_model::{
     AuthState, Body, Cause, CauseKind, ChannelEvent, DataState, Lease, LinkState, Symbol, SymbolState, Tick,
@@ -79,8 +79,9 @@ impl World {
         let session = SessionSettings {
             client_id: "sim-app".into(),
             client_secret: "sim-secret".to_owned().into(),
-            access_token: "sim-token".to_owned().into(),
             account_id: 1_000_001,
+            host: "demo.ctraderapi.com".into(),
+            memory: Memory::new(TokenPair::new("sim-token".to_owned().into(), None), "sim-app", 1_000_001),
             heartbeat: Duration::from_secs(10),
         };
         let settings = SupervisorSettings {
