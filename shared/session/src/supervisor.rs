@@ -523,7 +523,10 @@ impl<S: Session> Supervisor<S> {
             Retry::After(wait) => self.backoff.fail_until(wait, &mut self.rng),
         };
         self.phase = Phase::Waiting { until: now.elapsed + wait };
-        let refused = matches!(ending.cause.kind, CauseKind::AuthRefused | CauseKind::WrongHost);
+        let refused = matches!(
+            ending.cause.kind,
+            CauseKind::AuthRefused | CauseKind::TokenExpired | CauseKind::WrongHost
+        );
         self.go_down(now, ending.cause, if refused { AuthState::Refused } else { AuthState::None });
     }
 
