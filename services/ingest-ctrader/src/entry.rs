@@ -172,7 +172,9 @@ impl Entry {
         if matches!(self.step, Step::Out | Step::NeedsRelease | Step::AskedRelease) {
             return Err("late_spot");
         }
-        let price = |units: u64| i64::try_from(units).ok().and_then(|units| Price::new(units, PRICE_SCALE));
+        // A side that is there and says nothing is no price (facts 4, row 8).
+        let units = |units: u64| i64::try_from(units).ok().filter(|units| *units > 0);
+        let price = |value: u64| units(value).and_then(|units| Price::new(units, PRICE_SCALE));
         let (bid, ask) = (event.bid.map(price), event.ask.map(price));
         if bid == Some(None) || ask == Some(None) {
             return Err("impossible_price");

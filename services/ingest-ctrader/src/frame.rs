@@ -12,7 +12,7 @@ const KEPT_BYTES: usize = 128 * 1024;
 ///
 /// The length is checked before anything is allocated for it, so a broken peer cannot make us reserve memory.
 #[derive(Default)]
-pub(crate) struct FrameReader {
+pub struct FrameReader {
     buffer: Vec<u8>,
     /// Where the next frame begins.
     start: usize,
@@ -20,7 +20,7 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     /// Takes bytes as they came off the socket.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         // Frames are taken out until there is none, so what is left to move is part of one.
         self.buffer.drain(..self.start);
         self.start = 0;
@@ -34,7 +34,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`CauseKind::Protocol`] for a length of zero or above [`FRAME_BYTES_MAX`]: the stream cannot be followed further.
-    pub(crate) fn next_frame(&mut self) -> Result<Option<&[u8]>, Cause> {
+    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, Cause> {
         let Some(prefix) = self.buffer[self.start..].first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*prefix) as usize;
         if length == 0 || length > FRAME_BYTES_MAX {

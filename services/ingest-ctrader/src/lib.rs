@@ -21,6 +21,7 @@ mod subscriptions;
 mod tokens;
 
 pub use config::Config;
+pub use frame::FrameReader;
 pub use memory::Memory;
 pub use session::{CtraderSession, SessionSettings};
 pub use tokens::{TokenFileError, TokenPair};

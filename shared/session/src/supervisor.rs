@@ -483,6 +483,9 @@ impl<S: Session> Supervisor<S> {
         let accepted = matches!(auth, AuthState::Ok | AuthState::None);
         if !accepted {
             self.link_cause = cause.or_else(|| self.link_cause.take());
+            if auth == AuthState::Refused {
+                self.link_cause.get_or_insert_with(|| Cause::new(CauseKind::AuthRefused, ""));
+            }
         }
         if ready && !accepted {
             up.progress = Progress::LoggedOut { until: now.elapsed + RELOGIN_WITHIN };

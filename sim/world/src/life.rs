@@ -1,0 +1,129 @@
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use crate::trouble::CASES;
+use crate::tuning::Tuning;
+use crate::world::World;
+
+/// What a life is like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Minutes in which one trouble follows the other, over the other, and demand changes.
+    Storm,
+    /// A day with a trouble every few minutes to an hour, each of which is over before the next.
+    Day,
+    /// Ten days with little demand change and a trouble every few hours: what is slow to show shows here.
+    Week,
+}
+
+impl Kind {
+    /// Every kind, by the name it has in a seed.
+    pub const NAMED: [(&'static str, Self); 3] =
+        [("storm", Self::Storm), ("day", Self::Day), ("week", Self::Week)];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Says which life it was, where it ends in a panic.
+struct Seed(Kind, u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("SIMULATION_SEED={}:{} replays this life and prints it", self.0.name(), self.1);
+        }
+    }
+}
+
+/// What lives amounted to.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tally {
+    /// Virtual time lived.
+    pub lived: Duration,
+    /// Troubles.
+    pub struck: u64,
+    /// Connections that became ready.
+    pub recoveries: u64,
+    /// Ticks that reached receivers.
+    pub ticks: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.lived += other.lived;
+        self.struck += other.struck;
+        self.recoveries += other.recoveries;
+        self.ticks += other.ticks;
+    }
+}
+
+/// Lives one life to its end, which has to be a good one.
+///
+/// # Panics
+/// Where a promise is broken, with the seed that replays it.
+pub fn live(kind: Kind, seed: u64) -> Tally {
+    let _seed = Seed(kind, seed);
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
+    let tuning = if rng.bool() { Tuning::default() } else { Tuning::drawn(&mut rng) };
+    let mut world = World::new(seed, tuning);
+    match kind {
+        Kind::Storm => storm(&mut world),
+        Kind::Day => spells(&mut world, Duration::from_secs(24 * 3600), 60..2_400),
+        Kind::Week => spells(&mut world, Duration::from_secs(10 * 24 * 3600), 3_600..40_000),
+    }
+    let tally = Tally {
+        lived: world.elapsed(),
+        struck: world.struck,
+        recoveries: world.recoveries,
+        ticks: world.ticks(),
+    };
+    world.stop();
+    tally
+}
+
+/// Troubles over troubles; then all end and everything is well in time.
+fn storm(world: &mut World) {
+    for _ in 0..world.chance(3..8) {
+        for _ in 0..world.chance(5..30) {
+            let spell = Duration::from_millis(world.chance(10..60_000));
+            world.run_for(spell);
+            if world.chance(0..3) == 0 {
+                world.change_demand();
+            } else {
+                let case = world.chance(0..CASES.len() as u64);
+                world.strike(&CASES[usize::try_from(case).unwrap()]);
+            }
+        }
+        world.heal();
+        let unknown = world.tuning().symbols;
+        world.demand(&[0, 1, 2, unknown]);
+        let limit = CASES.iter().map(|case| (case.healed_within)(world.tuning())).max().unwrap();
+        world.run_until_well(limit);
+        // What lingers is let go, and nothing else comes of what was.
+        world.run_for(Duration::from_secs(20));
+        world.assert_everything_wanted_is_held_and_true();
+    }
+}
+
+/// One trouble after the other, each healed within its own bound.
+fn spells(world: &mut World, length: Duration, pause_s: std::ops::Range<u64>) {
+    let end = world.elapsed() + length;
+    world.demand(&[0, 1, 2]);
+    world.run_until_well(Duration::from_secs(30));
+    while world.elapsed() < end {
+        let spell = Duration::from_secs(world.chance(pause_s.clone()));
+        world.run_for(spell);
+        let case = world.chance(0..CASES.len() as u64);
+        let case = &CASES[usize::try_from(case).unwrap()];
+        world.strike(case);
+        let lasts = Duration::from_secs(case.lasts_s.end);
+        world.run_for(lasts);
+        world.heal();
+        world.run_until_well((case.healed_within)(world.tuning()));
+        world.run_for(Duration::from_secs(20));
+        world.assert_everything_wanted_is_held_and_true();
+    }
+}

@@ -1,0 +1,87 @@
+//! Whole feeds against the simulated venue, in virtual time, with every fault in the catalogue: thousands of hours.
+//!
+//! `SIMULATION_SEEDS=10` lives ten times as many lives, `SIMULATION_SEED=storm:17` replays one and prints what happened.
+
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test; the lints know only functions marked as one"
+)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sim_world::{Kind, Tally, Tuning, World, live};
+
+/// How many of each kind.
+const LIVES: [(Kind, u64); 3] = [(Kind::Storm, 300), (Kind::Day, 48), (Kind::Week, 4)];
+/// What `./check` has to live through.
+const HOURS_MIN: f64 = 2_000.0;
+/// As many threads as the smallest machine that checks has cores.
+const THREADS: usize = 2;
+
+/// The lives to live: `SIMULATION_SEED=storm:17` is one, `SIMULATION_SEEDS=10` is ten times as many as usual.
+fn lives() -> Vec<(Kind, u64)> {
+    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
+        let (name, seed) = seed.split_once(':').expect("SIMULATION_SEED=kind:number");
+        let kind = Kind::NAMED.iter().find(|(known, _)| *known == name).expect("a kind of life").1;
+        return vec![(kind, seed.parse().expect("a number"))];
+    }
+    let times = std::env::var("SIMULATION_SEEDS").map_or(1, |times| times.parse().expect("a number"));
+    LIVES.iter().flat_map(|(kind, count)| (0..count * times).map(|seed| (*kind, seed))).collect()
+}
+
+#[test]
+fn thousands_of_hours_of_mixed_faults_end_well() {
+    let began = Instant::now();
+    let lives = lives();
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Tally::default());
+    let broken = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some((kind, seed)) = lives.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // A broken promise is printed where it breaks; the other lives show what else it breaks.
+                    match std::panic::catch_unwind(|| live(*kind, *seed)) {
+                        Ok(tally) => *total.lock().unwrap() += tally,
+                        Err(_) => _ = broken.fetch_add(1, Ordering::Relaxed),
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    let hours = total.lived.as_secs_f64() / 3600.0;
+    let took = began.elapsed().as_secs_f64();
+    println!("{hours:.0} hours in {took:.1} s, {:.0} hours a second: {total:?}", hours / took);
+    assert_eq!(broken.into_inner(), 0, "lives ended badly, of {}", lives.len());
+    assert!(hours >= HOURS_MIN || lives.len() == 1, "{hours} hours");
+}
+
+#[test]
+fn the_same_seed_lives_the_same_life() {
+    let life = || {
+        let mut world = World::new(3, Tuning::default());
+        world.history = Some(Vec::new());
+        world.demand(&[0, 1, 2]);
+        for case in sim_world::CASES {
+            world.strike(case);
+            world.run_for(Duration::from_secs(100));
+        }
+        world.history.take().unwrap()
+    };
+    assert_eq!(life(), life());
+}
+
+#[test]
+fn a_week_without_demand_keeps_the_link_by_heartbeats_alone() {
+    let mut world = World::new(1, Tuning::default());
+    world.demand(&[]);
+    world.run_for(Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(world.dials, 1, "one connection, never lost");
+    assert_eq!(world.ticks(), 0);
+    world.stop();
+}
