@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ingest_ctrader::{Config, CtraderSession, Memory, SessionSettings};
-use tickcast_ingest::{Names, Patient, TlsDialler, read_kept};
+use tickcast_ingest::{Names, Patient, TlsDialler, Upstream, read_kept};
 use tickcast_model::{Symbol, VenueId};
 use tickcast_service::{About, Context, Examiner};
 use tracing::{info, warn};
@@ -23,7 +23,13 @@ async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error:
     let venue = VenueId::new("ctrader").ok_or("the venue has no name")?;
     let dialler = TlsDialler::new(&config.host, config.port, config.ca_file.as_deref())?;
     let session = config.session;
-    let token_file = config.token_file.clone();
+    let upstream = Upstream {
+        venue,
+        account: session.account_id.to_string(),
+        application: session.client_id.clone(),
+        keep_file: config.token_file.clone(),
+    };
+    let token_file = config.token_file;
     let new_session = move || {
         // Another instance may have renewed the tokens since, or a person put new ones there.
         if let Some(file) = &token_file {
@@ -31,7 +37,7 @@ async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error:
         }
         CtraderSession::new(session.clone())
     };
-    tickcast_ingest::run(venue, config.ingest, dialler, new_session, config.token_file, context).await?;
+    tickcast_ingest::run(upstream, config.ingest, dialler, new_session, context).await?;
     Ok(())
 }
 

@@ -30,7 +30,8 @@ impl Clock {
         Instant::now() + elapsed.saturating_sub(self.elapsed())
     }
 
-    fn elapsed(&self) -> Duration {
+    /// Time since the start, sleep included.
+    pub(crate) fn elapsed(&self) -> Duration {
         since_boot().saturating_sub(self.started)
     }
 }

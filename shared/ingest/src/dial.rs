@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::IngestError;
+use crate::fence::Fenced;
+use crate::{Fence, IngestError};
 
 /// A byte stream to a venue.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,14 +25,15 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
 /// Opens connections to one venue.
 pub trait Dial: Clone + Send + Sync + 'static {
-    /// Opens one connection; how long that may take is the caller's matter.
+    /// Opens one connection; how long that may take is the caller's matter. Not a byte may leave on it once the fence
+    /// has ended.
     ///
     /// # Errors
     /// The cause for which there is none.
     ///
     /// # Cancel safety
     /// Dropping the future abandons the attempt and leaves nothing open.
-    fn dial(&self) -> impl Future<Output = Result<Box<dyn Transport>, Cause>> + Send;
+    fn dial(&self, fence: Fence) -> impl Future<Output = Result<Box<dyn Transport>, Cause>> + Send;
 }
 
 /// Dials TCP with keepalive, then TLS against the web's trust anchors and any given ones. Checks are never off.
@@ -111,7 +113,7 @@ impl TlsDialler {
     }
 
     /// The last step: TLS.
-    pub(crate) async fn secure(&self, stream: TcpStream) -> Result<Box<dyn Transport>, Cause> {
+    pub(crate) async fn secure(&self, stream: impl Transport + 'static) -> Result<Box<dyn Transport>, Cause> {
         let connector = self.connector().map_err(|error| Cause::new(CauseKind::Tls, error.to_string()))?;
         let tls = connector.connect(self.name.clone(), stream).await.map_err(|error| tls_cause(&error))?;
         Ok(Box::new(tls))
@@ -119,9 +121,9 @@ impl TlsDialler {
 }
 
 impl Dial for TlsDialler {
-    async fn dial(&self) -> Result<Box<dyn Transport>, Cause> {
+    async fn dial(&self, fence: Fence) -> Result<Box<dyn Transport>, Cause> {
         let (_, stream) = self.connect(&self.resolve().await?).await?;
-        self.secure(stream).await
+        self.secure(Fenced::new(stream, fence)).await
     }
 }
 
@@ -195,7 +197,7 @@ mod tests {
             tls.flush().await.unwrap();
         });
         let dialler = TlsDialler::new("localhost", port, Some(&file)).unwrap();
-        let mut stream = dialler.dial().await.map_err(|cause| cause.to_string()).unwrap();
+        let mut stream = dialler.dial(Fence::open()).await.map_err(|cause| cause.to_string()).unwrap();
         stream.write_all(b"ping").await.unwrap();
         stream.flush().await.unwrap();
         let mut bytes = [0; 4];
@@ -217,9 +219,9 @@ mod tests {
             }
         });
         let dialler = TlsDialler::new("localhost", port, Some(&file)).unwrap();
-        assert_eq!(dialler.dial().await.err().expect("an old anchor").kind, CauseKind::Tls);
+        assert_eq!(dialler.dial(Fence::open()).await.err().expect("an old anchor").kind, CauseKind::Tls);
         std::fs::rename(exchanged, &file).unwrap();
-        assert!(dialler.dial().await.is_ok());
+        assert!(dialler.dial(Fence::open()).await.is_ok());
         server.await.unwrap();
         std::fs::remove_file(file).unwrap();
     }
@@ -233,8 +235,12 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             let _ = acceptor.accept(stream).await;
         });
-        let cause =
-            TlsDialler::new("localhost", port, None).unwrap().dial().await.err().expect("no connection");
+        let cause = TlsDialler::new("localhost", port, None)
+            .unwrap()
+            .dial(Fence::open())
+            .await
+            .err()
+            .expect("no connection");
         assert_eq!(cause.kind, CauseKind::Tls, "{cause}");
     }
 
@@ -248,13 +254,13 @@ mod tests {
                 let (stream, _) = listener.accept().await.unwrap();
                 drop(stream);
             },
-            dialler.dial()
+            dialler.dial(Fence::open())
         );
         let () = cut;
         let kind = dialled.err().expect("no connection").kind;
         assert!(matches!(kind, CauseKind::PeerClosed | CauseKind::Reset), "{kind:?}");
         drop(listener);
-        assert_eq!(dialler.dial().await.err().expect("no connection").kind, CauseKind::Refused);
+        assert_eq!(dialler.dial(Fence::open()).await.err().expect("no connection").kind, CauseKind::Refused);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::fence::Fence;
 use crate::keep::Keeper;
 use crate::link::{Link, LinkEvent};
 use crate::metrics::IngestMetrics;
@@ -36,12 +37,15 @@ pub(crate) struct Outlets {
     pub(crate) health: watch::Sender<VenueHealth>,
     pub(crate) catalogue: watch::Sender<Arc<Catalogue>>,
     pub(crate) metrics: IngestMetrics,
+    /// Whether anything may still leave.
+    pub(crate) fence: Fence,
 }
 
 /// How often health is said anew without a change: the beat (contract, section 4).
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Owns the venue's socket and does what its supervisor says, until the stop; then closes and returns.
+/// Owns the venue's socket and does what its supervisor says, until the stop; then closes and returns. Where the term is
+/// over before, it drops the socket as it is and returns at once.
 ///
 /// One loop, in this order: stop, time, orders, what was stored, socket. While it runs it waits for none of the bus, the
 /// disk and whoever asks.
@@ -61,7 +65,7 @@ pub(crate) async fn drive<S: Session, D: Dial>(
     let mut stopped = pin!(stop.cancelled());
     // Moved on with each arrival, which costs less than a timer of its own each.
     let mut due = pin!(tokio::time::sleep(Duration::ZERO));
-    loop {
+    while outlets.fence.holds() {
         while let Some(action) = supervisor.poll() {
             act(action, &mut link, &mut keeper, &dialler, &outlets, &mut events).await;
         }
@@ -71,6 +75,7 @@ pub(crate) async fn drive<S: Session, D: Dial>(
         due.as_mut().reset(deadline);
         tokio::select! {
             biased;
+            () = outlets.fence.broken() => {}
             // Not polled again: a supervisor that has stopped has no deadline.
             () = &mut stopped => supervisor.stop(clock.now()),
             () = &mut due => supervisor.timeout(clock.now()),
@@ -130,7 +135,7 @@ async fn act(
     match action {
         Action::Dial => {
             outlets.metrics.attempt();
-            *link = Link::dial(dialler);
+            *link = Link::dial(dialler, outlets.fence.clone());
         }
         Action::Send(bytes) => link.send(&bytes),
         Action::Close(cause) => {

@@ -14,15 +14,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, debug_span, info, warn};
 
-use crate::IngestError;
 use crate::drive::Order;
-use crate::metrics::IngestMetrics;
+use crate::publish::Publisher;
+use crate::{Fence, IngestError};
 
 /// Hears leases and questions from the bus and answers them.
 pub(crate) struct Intake {
     bus: Client,
     venue: VenueId,
     epoch: u64,
+    fence: Fence,
     leases: Subscriber,
     catalogue_asks: Subscriber,
     reconnect_asks: Subscriber,
@@ -37,12 +38,17 @@ impl Intake {
     ///
     /// # Errors
     /// [`IngestError::Subscribe`] where the bus client does not take a subscription.
-    pub(crate) async fn subscribe(bus: Client, venue: VenueId, epoch: u64) -> Result<Self, IngestError> {
+    pub(crate) async fn subscribe(
+        bus: Client,
+        venue: VenueId,
+        epoch: u64,
+        fence: Fence,
+    ) -> Result<Self, IngestError> {
         let leases = bus.subscribe(lease_subject(&venue)).await?;
         let catalogue_asks = bus.subscribe(catalogue_subject(&venue)).await?;
         let reconnect_asks = bus.subscribe(reconnect_subject(&venue)).await?;
         let why_asks = bus.subscribe(why_subject(&venue)).await?;
-        Ok(Self { bus, venue, epoch, leases, catalogue_asks, reconnect_asks, why_asks })
+        Ok(Self { bus, venue, epoch, fence, leases, catalogue_asks, reconnect_asks, why_asks })
     }
 
     /// Serves until the stop. Each time the bus connects it asks every lease holder to renew at once, so all demand is
@@ -51,15 +57,15 @@ impl Intake {
         mut self,
         orders: mpsc::Sender<Order>,
         catalogue: watch::Receiver<Arc<Catalogue>>,
-        mut connected: watch::Receiver<bool>,
-        metrics: IngestMetrics,
+        publisher: Publisher,
         stop: CancellationToken,
     ) {
+        let Publisher { mut connected, metrics, .. } = publisher;
         let mut encoded: Option<(u64, Bytes)> = None;
         let mut questions = FuturesUnordered::new();
         // The state at the start is told like a change.
         connected.mark_changed();
-        loop {
+        while self.fence.holds() {
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = connected.changed() => {
@@ -135,6 +141,9 @@ impl Intake {
     }
 
     async fn tell(&self, subject: String, payload: Bytes) {
+        if !self.fence.holds() {
+            return;
+        }
         let mut headers = HeaderMap::new();
         trace::inject(|name, value| headers.insert(name, value));
         if let Err(error) = self.bus.publish_with_headers(subject, headers, payload).await {

@@ -5,26 +5,32 @@
 //!
 //! * `drive` owns the socket and the supervisor, and waits for neither the bus nor anybody on it;
 //! * `publish_events` and `publish_health` bring what it says onto the bus;
+//! * `Leader` competes for the one lease of the venue account; the others live for one term of it;
 //! * `Intake` hears leases and questions from the bus.
 
 mod clock;
 mod dial;
 mod doctor;
 mod drive;
+mod fence;
 mod intake;
 mod keep;
+mod lead;
+mod lease;
 mod link;
 mod metrics;
 mod outbox;
 mod publish;
 mod run;
 mod settings;
+mod term;
 
 pub use clock::Clock;
 pub use dial::{Dial, TlsDialler, Transport};
 pub use doctor::{Names, Patient, doctor};
+pub use fence::Fence;
 pub use keep::read_kept;
-pub use run::run;
+pub use run::{Upstream, run};
 pub use settings::IngestSettings;
 
 /// What can stop an ingest from starting. Nothing that happens later ends it.
@@ -36,6 +42,12 @@ pub enum IngestError {
     /// A subscription on the bus could not be made.
     #[error("cannot subscribe on the bus: {0}")]
     Subscribe(#[from] async_nats::SubscribeError),
+    /// The bus has no JetStream, in which the leader lease is kept.
+    #[error("the bus has no JetStream, which the leader lease needs (start nats-server with -js): {0}")]
+    NoJetStream(String),
+    /// A part that must not end has ended.
+    #[error("the {0} task has failed")]
+    Ended(&'static str),
     /// The trust anchors cannot be used.
     #[error("cannot use the trust anchors in {file}: {reason}")]
     TrustAnchors {

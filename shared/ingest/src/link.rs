@@ -8,7 +8,7 @@ use tickcast_model::{Cause, CauseKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::time::Instant;
 
-use crate::{Dial, Transport};
+use crate::{Dial, Fence, Transport};
 
 /// The one connection of a venue, or its absence.
 pub(crate) enum Link {
@@ -46,9 +46,9 @@ const READ_BYTES: usize = 64 * 1024;
 
 impl Link {
     /// Begins to open a connection.
-    pub(crate) fn dial(dialler: &impl Dial) -> Self {
+    pub(crate) fn dial(dialler: &impl Dial, fence: Fence) -> Self {
         let dialler = dialler.clone();
-        Self::Dialling(Box::pin(async move { dialler.dial().await }))
+        Self::Dialling(Box::pin(async move { dialler.dial(fence).await }))
     }
 
     /// Takes over a connection that is open.

@@ -213,3 +213,78 @@ impl IngestMetrics {
         self.axis.get_or_create(&Axis { venue: self.venue.clone(), axis, state }).set(is.into());
     }
 }
+
+/// The metrics of the leader lease.
+#[derive(Clone)]
+pub(crate) struct LeaderMetrics {
+    venue: String,
+    leader: Family<Venue, Gauge>,
+    epoch: Family<Venue, Gauge>,
+    terms: Family<Venue, Counter>,
+    step_downs: Family<StepDown, Counter>,
+    failures: Family<Venue, Counter>,
+    operation_seconds: Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepDown {
+    venue: String,
+    cause: &'static str,
+}
+
+impl LeaderMetrics {
+    pub(crate) fn register(registry: &mut Registry, venue: &str) -> Self {
+        let m = Self {
+            venue: venue.to_owned(),
+            leader: Family::default(),
+            epoch: Family::default(),
+            terms: Family::default(),
+            step_downs: Family::default(),
+            failures: Family::default(),
+            operation_seconds: Histogram::new(LATENCY_SECONDS),
+        };
+        registry.register("leader", "1 while this process holds the venue account's lease", m.leader.clone());
+        registry.register("leader_epoch", "Epoch of the present term, 0 while standing by", m.epoch.clone());
+        registry.register("leader_terms", "Terms begun by this process", m.terms.clone());
+        registry.register(
+            "leader_step_downs",
+            "Terms that ended without being given back, by cause",
+            m.step_downs.clone(),
+        );
+        registry.register(
+            "leader_operation_failures",
+            "Operations on the leader lease whose outcome is not known",
+            m.failures.clone(),
+        );
+        registry.register_with_unit(
+            "leader_operation",
+            "Time for an operation on the leader lease",
+            Unit::Seconds,
+            m.operation_seconds.clone(),
+        );
+        m.leads(None);
+        m
+    }
+
+    /// Leading in this epoch, or standing by.
+    pub(crate) fn leads(&self, epoch: Option<u64>) {
+        let venue = Venue { venue: self.venue.clone() };
+        self.leader.get_or_create(&venue).set(epoch.is_some().into());
+        let shown = i64::try_from(epoch.unwrap_or(0)).unwrap_or(i64::MAX);
+        self.epoch.get_or_create(&venue).set(shown);
+        if epoch.is_some() {
+            self.terms.get_or_create(&venue).inc();
+        }
+    }
+
+    pub(crate) fn step_down(&self, cause: &'static str) {
+        self.step_downs.get_or_create(&StepDown { venue: self.venue.clone(), cause }).inc();
+    }
+
+    pub(crate) fn operation(&self, took: Duration, is_known: bool) {
+        self.operation_seconds.observe(took.as_secs_f64());
+        if !is_known {
+            self.failures.get_or_create(&Venue { venue: self.venue.clone() }).inc();
+        }
+    }
+}

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info_span, warn};
 
+use crate::fence::Fence;
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
 
@@ -19,18 +20,27 @@ const BATCH: usize = 1_024;
 /// Room for payloads allocated at once, in bytes; a tick has about fifty.
 const PAYLOADS_BYTES: usize = 32 * 1024;
 
+/// What speaks on the bus in one term, and nothing after it.
+#[derive(Clone)]
+pub(crate) struct Publisher {
+    pub(crate) bus: Client,
+    /// Whether the bus is connected.
+    pub(crate) connected: watch::Receiver<bool>,
+    pub(crate) metrics: IngestMetrics,
+    pub(crate) fence: Fence,
+}
+
 /// Empties the outbox onto the bus until the stop, and then sends what is left.
 ///
 /// It never flushes per message: the client's writer does so when its queue is empty. While the bus is away nothing is
 /// handed over, for the client would keep it and deliver it stale; on return the newest of each channel goes out.
 pub(crate) async fn publish_events(
-    bus: Client,
+    publisher: Publisher,
     venue: VenueId,
     outbox: Arc<Outbox>,
-    mut connected: watch::Receiver<bool>,
-    metrics: IngestMetrics,
     stop: CancellationToken,
 ) {
+    let Publisher { bus, mut connected, metrics, fence } = publisher;
     // Bounded by the channels the ledger numbers.
     let mut subjects: FxHashMap<Symbol, Subject> = FxHashMap::default();
     // Payloads are slices of it: one allocation for hundreds of them.
@@ -55,6 +65,9 @@ pub(crate) async fn publish_events(
         }
         let mut published = 0;
         for event in batch.drain(..) {
+            if !fence.holds() {
+                return;
+            }
             let subject = match subjects.get(&event.symbol) {
                 Some(subject) => subject.clone(),
                 None => {
@@ -74,12 +87,11 @@ pub(crate) async fn publish_events(
 
 /// Says the venue's health on every change and beat, and at once when the bus is back, until the stop.
 pub(crate) async fn publish_health(
-    bus: Client,
+    publisher: Publisher,
     mut health: watch::Receiver<VenueHealth>,
-    mut connected: watch::Receiver<bool>,
-    metrics: IngestMetrics,
     stop: CancellationToken,
 ) {
+    let Publisher { bus, mut connected, metrics, fence } = publisher;
     let subject = Subject::from(health_subject(&health.borrow().venue));
     loop {
         let stopping = tokio::select! {
@@ -88,6 +100,9 @@ pub(crate) async fn publish_health(
             () = stop.cancelled() => true,
         };
         let said = health.borrow_and_update().clone();
+        if !fence.holds() {
+            return;
+        }
         if *connected.borrow_and_update() {
             say(&bus, &subject, &said, &metrics).await;
         }

@@ -18,6 +18,8 @@ pub struct IngestSettings {
     backoff_max: Duration,
     auth_retry: Duration,
     linger: Duration,
+    pub(crate) leader_ttl: Duration,
+    pub(crate) leader_replicas: usize,
 }
 
 const HOUR_MS: u64 = 3_600_000;
@@ -86,6 +88,19 @@ impl IngestSettings {
                 5_000,
                 0..=HOUR_MS,
                 "a symbol nobody wants any more is kept this long",
+            ),
+            leader_ttl: reader.millis(
+                "LEADER_TTL_MS",
+                3_000,
+                1_000..=60_000,
+                "a leader not heard of for this long is replaced; the same for all that serve an account",
+            ),
+            leader_replicas: reader.number(
+                "LEADER_REPLICAS",
+                1,
+                1..=5,
+                "",
+                "copies of the leader lease, where its bucket has to be created; 3 in a cluster",
             ),
         };
         if settings.symbol_stale_max < settings.symbol_stale_min {

@@ -34,7 +34,12 @@ async fn readyz(State(context): State<Context>) -> Response {
         reasons.push("stopping".to_owned());
     }
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+    let mut page = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    let notes = context.ready.notes();
+    if !notes.is_empty() {
+        page["notes"] = json!(notes);
+    }
+    (code, Json(page)).into_response()
 }
 
 async fn metrics(State(context): State<Context>) -> Response {

@@ -8,7 +8,10 @@ use tracing::info;
 #[derive(Clone, Default)]
 pub struct Readiness {
     parts: Arc<Mutex<BTreeMap<String, Result<(), String>>>>,
+    explanations: Arc<Mutex<BTreeMap<String, Explain>>>,
 }
+
+type Explain = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Readiness {
     /// Says that a part exists; until it is set the process is not ready.
@@ -27,6 +30,19 @@ impl Readiness {
             Ok(()) => info!(part, "ready"),
             Err(reason) => info!(part, reason, "not ready"),
         }
+    }
+
+    /// Adds words about a part that people want to know whether it is ready or not, such as `standby`. `explain` is called
+    /// for each request of the page and must not wait.
+    pub fn explain(&self, part: &str, explain: impl Fn() -> String + Send + Sync + 'static) {
+        let mut explanations = self.explanations.lock().unwrap_or_else(PoisonError::into_inner);
+        explanations.insert(part.to_owned(), Arc::new(explain));
+    }
+
+    /// The words of [`Readiness::explain`], one text per part.
+    pub fn notes(&self) -> Vec<String> {
+        let explanations = self.explanations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        explanations.iter().map(|(part, explain)| format!("{part}: {}", explain())).collect()
     }
 
     /// Why the process is not ready, one text per part; empty where it is.
@@ -81,6 +97,17 @@ mod tests {
         assert_eq!(ready.reasons(), ["bus: connecting"]);
         ready.set("bus", Ok(()));
         assert_eq!(ready.reasons(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_part_says_more_than_whether_it_is_ready() {
+        let ready = Readiness::default();
+        ready.declare("leader");
+        ready.explain("leader", || "standby".to_owned());
+        assert_eq!(ready.notes(), ["leader: standby"]);
+        assert_eq!(ready.reasons(), ["leader: starting"]);
+        ready.set("leader", Ok(()));
+        assert_eq!(ready.notes(), ["leader: standby"]);
     }
 
     #[test]

@@ -278,6 +278,14 @@ impl Leadership {
         self.proceed(at);
     }
 
+    /// The shell has ended this term by itself: it found out first that the term had run out, or could not go on.
+    pub fn abandon(&mut self, at: Duration, epoch: u64) {
+        if self.epoch() == Some(epoch) {
+            self.step_down(StepDown::Expired);
+            self.proceed(at);
+        }
+    }
+
     /// Gives the lease back where it is ours. The term must have ended before: the connection closed, the last word said.
     pub fn leave(&mut self, at: Duration) {
         if !matches!(self.phase, Phase::Leaving | Phase::Left) {

@@ -18,7 +18,10 @@ pub(crate) struct Bus {
 impl Bus {
     pub(crate) async fn start(place: &Place) -> Result<Self, BenchError> {
         let directory = place.path().to_string_lossy().into_owned();
-        let arguments = ["-a", "127.0.0.1", "-p", "-1", "-m", "-1", "--ports_file_dir", &directory];
+        // The ingest keeps its leader lease in JetStream; no tick goes through it.
+        let store = place.path().join("nats").to_string_lossy().into_owned();
+        let arguments =
+            ["-a", "127.0.0.1", "-p", "-1", "-m", "-1", "-js", "-sd", &store, "--ports_file_dir", &directory];
         let program = Program::start(place, Path::new("nats-server"), &arguments, &[])?;
         let file = place.path().join(format!("nats-server_{}.ports", program.pid()));
         let (addr, monitor) = eventually("nats-server to say where it listens", async || {

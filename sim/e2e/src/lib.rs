@@ -20,7 +20,7 @@ mod wait;
 
 pub use client::{Client, tick_numbers};
 pub use http::{fetch, fetch_json};
-pub use nats::Nats;
+pub use nats::{LEASE_KEY, Nats};
 pub use place::{Place, binary};
 pub use process::{Process, Signal};
 pub use spine::{Gateway, Ingest, SECRETS, Setup, Sim, Spine};

@@ -7,6 +7,9 @@ use serde_json::Value;
 use crate::process::{Process, Signal};
 use crate::wait::eventually;
 
+/// The leader lease of the simulator's account: venue, account and a hash of the application's id.
+pub const LEASE_KEY: &str = "ctrader.1000001.5d3850ce";
+
 /// A bus server of the test's own.
 pub struct Nats {
     process: Option<Process>,
@@ -26,7 +29,23 @@ impl Nats {
             addr.ok_or(text)
         })
         .await;
-        Self { process: Some(process), place: place.to_owned(), addr }
+        let nats = Self { process: Some(process), place: place.to_owned(), addr };
+        nats.nobody_leads().await;
+        nats
+    }
+
+    /// Says what only somebody who knows all ingests can say: nobody leads (docs/bus.md). Without it the first ingest at a
+    /// bus without any lease waits a TTL for a leader that might be out there.
+    async fn nobody_leads(&self) {
+        let jetstream = async_nats::jetstream::new(async_nats::connect(self.url()).await.unwrap());
+        let bucket = async_nats::jetstream::stream::Config {
+            name: "KV_LEADERS".into(),
+            subjects: vec!["$KV.LEADERS.>".into()],
+            max_messages_per_subject: 1,
+            ..Default::default()
+        };
+        jetstream.create_stream(bucket).await.unwrap();
+        jetstream.get_key_value("LEADERS").await.unwrap().delete(LEASE_KEY).await.unwrap();
     }
 
     /// Its address, for `NATS_URL`.

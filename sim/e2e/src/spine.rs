@@ -67,6 +67,7 @@ impl Spine {
         }
         let spine = Self { gateways, ingest, sim, nats, setup, place };
         spine.ingest.ready().await;
+        spine.ingest.logged_in().await;
         for gateway in &spine.gateways {
             gateway.ready().await;
             gateway.knows_the_venue().await;
@@ -77,6 +78,22 @@ impl Spine {
     /// Starts the ingest once more, after it was ended.
     pub async fn restart_ingest(&mut self) {
         self.ingest = Ingest::start(&self.place, &self.setup, &self.nats, &self.sim).await;
+    }
+
+    /// Starts one more ingest for the same account, which stands by, and waits until it says so.
+    pub async fn standby(&self) -> Ingest {
+        let standby = Ingest::start(&self.place, &self.setup, &self.nats, &self.sim).await;
+        eventually("the second ingest to stand by", async || {
+            let role = standby.role().await?;
+            if role["role"] == "standby" && role["leader"].is_string() {
+                Ok(())
+            } else {
+                Err(role.to_string())
+            }
+        })
+        .await;
+        standby.ready().await;
+        standby
     }
 
     /// A client of the first gateway.
@@ -209,6 +226,34 @@ impl Ingest {
     /// Waits until it says it is ready.
     pub async fn ready(&self) {
         ready(self.admin, "ingest-ctrader").await;
+    }
+
+    /// Waits until it is logged in at the venue and knows what the venue offers.
+    async fn logged_in(&self) {
+        eventually("the ingest to be logged in", async || {
+            let venue = fetch_json(self.admin, "/status").await?["venue"].take();
+            let knows = venue["catalogueVersion"].as_u64().is_some_and(|version| version > 0);
+            if venue["auth"] == "ok" && knows { Ok(()) } else { Err(venue.to_string()) }
+        })
+        .await;
+    }
+
+    /// What it says on `/status` of its part among several: `role`, `leader`, `epoch`.
+    ///
+    /// # Errors
+    /// In words, where there is no answer.
+    pub async fn role(&self) -> Result<Value, String> {
+        Ok(fetch_json(self.admin, "/status").await?["leader"].take())
+    }
+
+    /// Waits until it leads: the epoch.
+    pub async fn leads(&self) -> u64 {
+        eventually("the ingest to lead", async || {
+            let role = self.role().await?;
+            let epoch = role["epoch"].as_str().and_then(|epoch| epoch.parse().ok());
+            epoch.filter(|_| role["role"] == "leading").ok_or(role.to_string())
+        })
+        .await
     }
 }
 

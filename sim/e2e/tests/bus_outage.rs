@@ -5,6 +5,9 @@
 use serde_json::Value;
 use sim_e2e::{Setup, Signal, Spine, eventually, fetch, tick_numbers};
 
+/// A term that no outage of these tests outlasts.
+const LONG_TERM: &[(&str, &str)] = &[("LEADER_TTL_MS", "60000")];
+
 async fn not_ready_because_of_the_bus(name: &str, admin: std::net::SocketAddr) {
     eventually(&format!("{name} to say that the bus is away"), async || {
         match fetch(admin, "GET", "/readyz").await? {
@@ -16,8 +19,8 @@ async fn not_ready_because_of_the_bus(name: &str, admin: std::net::SocketAddr) {
 }
 
 #[tokio::test]
-async fn the_venue_link_outlives_the_bus_and_clients_hear_what_they_missed() {
-    let mut spine = Spine::start(Setup { gateways: 2, ..Setup::default() }).await;
+async fn the_venue_link_outlives_a_bus_that_is_back_within_the_term_and_clients_hear_what_they_missed() {
+    let mut spine = Spine::start(Setup { gateways: 2, ingest: LONG_TERM, ..Setup::default() }).await;
     let mut clients = Vec::new();
     for gateway in &spine.gateways {
         let mut client = gateway.client().await;
@@ -71,6 +74,39 @@ async fn the_venue_link_outlives_the_bus_and_clients_hear_what_they_missed() {
     spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
 }
 
+/// While the bus is away the leader lease cannot be renewed: nobody can know any more that they are the only one, so the
+/// one connection is closed before another process could believe the same.
+#[tokio::test]
+async fn a_bus_that_stays_away_ends_the_term_and_its_return_begins_another() {
+    let mut spine = Spine::start(Setup::default()).await;
+    let mut client = spine.client().await;
+    client.subscribe(&["EURUSD"]).await;
+    let before = tick_numbers(&client.tick("EURUSD").await);
+    assert_eq!(before.0, spine.ingest.leads().await);
+
+    spine.nats.kill_9();
+    eventually("the venue to have no connection", async || match spine.sim.connections().await.len() {
+        0 => Ok(()),
+        open => Err(open),
+    })
+    .await;
+    assert_eq!(spine.ingest.role().await.unwrap()["role"], "standby");
+    spine.nats.start_again();
+    let epoch = spine.ingest.leads().await;
+    assert!(epoch > before.0);
+    let tick = client
+        .expect("a tick of the new term", |message| {
+            message["type"] == "tick" && tick_numbers(message).0 == epoch
+        })
+        .await;
+    assert_eq!(tick["snapshot"], true, "{tick}");
+    for _ in 0..5 {
+        client.tick("EURUSD").await;
+    }
+    spine.sim.holds(&["EURUSD"]).await;
+    assert_eq!(spine.sim.opened().await, 2);
+}
+
 #[tokio::test]
 async fn everything_comes_up_when_the_bus_comes_last() {
     let mut spine = Spine::start(Setup::default()).await;
@@ -89,7 +125,7 @@ async fn everything_comes_up_when_the_bus_comes_last() {
 
 #[tokio::test]
 async fn a_bus_that_hangs_is_noticed_and_what_it_held_back_does_no_harm() {
-    let mut spine = Spine::start(Setup::default()).await;
+    let mut spine = Spine::start(Setup { ingest: LONG_TERM, ..Setup::default() }).await;
     let mut client = spine.client().await;
     client.subscribe(&["EURUSD", "GBPUSD"]).await;
     client.tick("EURUSD").await;

@@ -45,7 +45,7 @@ async fn a_killed_ingest_is_noticed_and_a_new_one_knows_all_demand() {
 }
 
 #[tokio::test]
-async fn a_paused_ingest_is_gone_and_comes_back_as_itself() {
+async fn an_ingest_paused_past_its_term_is_gone_and_comes_back_with_a_new_one() {
     let mut spine = Spine::start(Setup::default()).await;
     let mut client = spine.client().await;
     client.subscribe(&["EURUSD"]).await;
@@ -54,9 +54,15 @@ async fn a_paused_ingest_is_gone_and_comes_back_as_itself() {
     client.status("disconnected").await;
     spine.ingest.process.signal(sim_e2e::Signal::CONT);
     client.status("connected").await;
-    let tick = client.tick("EURUSD").await;
-    assert_eq!(tick_numbers(&tick).0, tick_numbers(&before).0);
+    let epoch = spine.ingest.leads().await;
+    assert!(epoch > tick_numbers(&before).0);
+    client
+        .expect("a tick of the new term", |message| {
+            message["type"] == "tick" && tick_numbers(message).0 == epoch
+        })
+        .await;
     spine.sim.holds(&["EURUSD"]).await;
+    assert_eq!(spine.sim.opened().await, 2, "the socket of the old term was used again");
 }
 
 #[tokio::test]

@@ -180,6 +180,20 @@ fn a_process_that_slept_past_its_term_ends_it_before_anything_else() {
 }
 
 #[test]
+fn a_term_the_shell_has_ended_is_followed_by_one_of_another_epoch() {
+    let mut leadership = leading();
+    leadership.abandon(ms(1150), 7);
+    assert_eq!(leadership.epoch(), Some(8), "that was an earlier one");
+    leadership.abandon(ms(1200), 8);
+    assert_eq!(leadership.poll(), Some(LeadershipAction::StepDown(StepDown::Expired)));
+    see(&mut leadership, ms(1210), LeaseEntry::Held { revision: 8, claim: claim("a", 8) });
+    let write = leadership.poll().unwrap();
+    assert!(matches!(&write, LeadershipAction::Write { expected: 8, claim, .. } if claim.epoch == 0));
+    leadership.answer(ms(1220), op_of(&write), LeaseAnswer::Done { revision: 9 });
+    assert_eq!(leadership.poll(), Some(LeadershipAction::Lead { epoch: 9 }));
+}
+
+#[test]
 fn a_lease_is_given_back_as_it_is_and_what_is_unknown_is_read_first() {
     let mut leadership = leading();
     leadership.leave(ms(1200));
