@@ -308,6 +308,9 @@ impl VenueTracker {
             (format!("{venue}-connecting"), format!("{venue}: waiting for the list of instruments"))
         } else if health.data == DataState::Stale {
             (STALE.to_owned(), format!("{venue} is connected and sends no prices"))
+        } else if health.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::MarketClosed) {
+            // No failure: nothing that is wanted trades now, and the cause says until when.
+            (CONNECTED.to_owned(), format!("{venue} is connected{because}"))
         } else {
             (CONNECTED.to_owned(), format!("{venue} is connected"))
         };

@@ -106,6 +106,27 @@ fn a_reconnect_has_its_attempt_and_a_delay_that_counts_down() {
 }
 
 #[test]
+fn a_weekend_is_connected_with_its_cause_and_the_week_begins_without_a_resume() {
+    let mut rig = Rig::up();
+    rig.hear(|h| {
+        h.data = DataState::Idle;
+        h.cause = Some(Cause::new(CauseKind::MarketClosed, "until 2026-11-22T22:00:00Z"));
+    });
+    assert_eq!(rig.announced(), "connected");
+    let view = rig.view();
+    assert_eq!(view.message, "ctrader is connected (the market is closed: until 2026-11-22T22:00:00Z)");
+    assert_eq!((view.health.data, view.health.cause_code), ("idle", Some("market_closed")));
+    assert!(rig.tracker.is_ready(rig.now), "symbols can be subscribed, and will tick");
+    // While only the bus is away too.
+    rig.tracker.bus(false, rig.now);
+    assert_eq!(rig.view().health.data, "idle");
+    rig.tracker.bus(true, rig.now);
+    rig.hear(|h| (h.data, h.cause) = (DataState::Live, None));
+    assert_eq!(rig.announced(), "connected");
+    assert_eq!(rig.view().message, "ctrader is connected");
+}
+
+#[test]
 fn ages_alone_are_not_announced() {
     let mut rig = Rig::up();
     for age in [200, 300, 400] {

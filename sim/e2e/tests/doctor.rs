@@ -44,8 +44,12 @@ fn line<'a>(lines: &'a [String], step: &str) -> &'a str {
 }
 
 async fn sim() -> (Place, Sim) {
+    sim_with(&[]).await
+}
+
+async fn sim_with(sim: &'static [(&'static str, &'static str)]) -> (Place, Sim) {
     let place = Place::new();
-    let sim = Sim::start(&place, &Setup::default()).await;
+    let sim = Sim::start(&place, &Setup { sim, ..Setup::default() }).await;
     (place, sim)
 }
 
@@ -140,6 +144,25 @@ async fn wrong_credentials_and_a_wrong_account_are_told_and_no_secret_with_them(
     let change = [("CTRADER_ACCOUNT_ID", "999")];
     finds(&sim, &change, "login", &["CH_CTID_TRADER_ACCOUNT_NOT_FOUND"]).await;
     assert!(sim.opened().await <= 2, "nothing is tried twice");
+}
+
+#[tokio::test]
+async fn an_account_of_the_other_environment_is_told_to_look_at_the_host() {
+    let (_place, sim) = sim_with(&[("SIM_ACCOUNTS", "1000003:live")]).await;
+    let change = [("CTRADER_ACCOUNT_ID", "1000003")];
+    finds(&sim, &change, "login", &["CANT_ROUTE_REQUEST", "is a live account", "check CTRADER_HOST"]).await;
+}
+
+#[tokio::test]
+async fn a_token_that_has_run_out_is_told_and_not_renewed() {
+    let (place, sim) = sim().await;
+    sim.fault("expire-token").await;
+    let file = place.path().join("tokens.json");
+    let change = [("CTRADER_REFRESH_TOKEN", "sim-refresh"), ("CTRADER_TOKEN_FILE", file.to_str().unwrap())];
+    finds(&sim, &change, "login", &["OA_AUTH_TOKEN_EXPIRED", "get a new token"]).await;
+    assert!(!file.exists(), "nothing was traded for, so there is nothing to keep");
+    let status = sim.status().await;
+    assert!(!status.to_string().contains("ProtoOARefreshTokenReq"), "{status}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Why a symbol is quiet, as HTTP clients are told.
 
 use serde_json::{Value, json};
-use tickcast_model::DataState;
+use tickcast_model::{Body, DataState, StateChange, SymbolState};
 
 use crate::support::{Browser, FakeIngest, Gateway, Nats, eventually, hop};
 
@@ -188,5 +188,51 @@ async fn many_who_ask_at_once_are_one_question_and_too_many_symbols_are_refused(
     assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
     assert!(statuses.iter().filter(|status| **status == 200).count() >= 60, "{statuses:?}");
     eventually("room again", async || (ask(&"S001").await == 200).then_some(())).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn closed_and_stale_reach_who_is_there_and_who_joins_later_with_their_reasons() {
+    let (_nats, mut ingest, gateway, mut browser) = ticking().await;
+    let opens_ms = 1_795_384_800_000;
+    let said = |state, code: &str, until_ms| StateChange {
+        state,
+        code: Some(code.to_owned()),
+        message: Some(format!("about {code}")),
+        until_ms,
+    };
+    let stale = said(SymbolState::Stale, "STALE", None);
+    ingest.publish("EURUSD", 1, 1, Body::State(stale)).await;
+    let told = browser.until(|m| m["type"] == "symbolState" && m["state"] == "stale").await;
+    assert_eq!(
+        told,
+        json!({"type":"symbolState","source":"ctrader","symbol":"EURUSD","state":"stale","code":"STALE",
+               "message":"about STALE"})
+    );
+    let closed = said(SymbolState::Closed, "MARKET_CLOSED", Some(opens_ms));
+    ingest.publish("EURUSD", 1, 1, Body::State(closed)).await;
+    let told = browser.until(|m| m["type"] == "symbolState" && m["state"] == "closed").await;
+    assert_eq!(
+        (&told["code"], &told["message"], &told["until"]),
+        (&json!("MARKET_CLOSED"), &json!("about MARKET_CLOSED"), &json!(opens_ms))
+    );
+    // What the venue shows of a closed market opens none.
+    ingest.snapshot("EURUSD", 1, 2).await;
+    assert_eq!(browser.until_type("tick").await["seq"], 2);
+
+    let mut later = gateway.browser().await;
+    later.subscribe(&["EURUSD"]).await;
+    let (first, second) = (later.hear_data().await, later.hear_data().await);
+    let snapshot = [&first, &second].into_iter().find(|m| m["type"] == "tick").unwrap();
+    assert_eq!((&snapshot["snapshot"], &snapshot["seq"]), (&json!(true), &json!(2)));
+    let state = [&first, &second].into_iter().find(|m| m["type"] == "symbolState").unwrap();
+    assert_eq!(*state, told);
+
+    // The market opens.
+    ingest.tick("EURUSD", 1, 3).await;
+    for browser in [&mut browser, &mut later] {
+        browser.until(|m| m["type"] == "symbolState" && m["state"] == "live").await;
+    }
+    ingest.wanted(&["EURUSD"]).await;
     gateway.stop().await;
 }

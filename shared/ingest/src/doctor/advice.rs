@@ -30,7 +30,8 @@ impl Names {
             CauseKind::WrongHost => {
                 format!("the account belongs to the venue's other environment: change {host}")
             }
-            CauseKind::Maintenance | CauseKind::VenueAway => "wait until the venue is back".into(),
+            CauseKind::Maintenance => "wait until the venue is back".into(),
+            CauseKind::VenueAway => format!("check {host}; if it is right, wait until the venue is back"),
             CauseKind::RateLimited => "wait a minute before the next try".into(),
             _ => "try again in some minutes; if it stays, ask the venue".into(),
         }
