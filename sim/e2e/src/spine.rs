@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -73,6 +73,11 @@ impl Spine {
             gateway.knows_the_venue().await;
         }
         spine
+    }
+
+    /// Where its programs run and write.
+    pub fn path(&self) -> &Path {
+        self.place.path()
     }
 
     /// Starts the ingest once more, after it was ended.
