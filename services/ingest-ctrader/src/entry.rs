@@ -206,6 +206,7 @@ impl Entry {
             venue_time_ms: event.timestamp,
             received_us: now.unix_us,
             snapshot,
+            delayed_s: None,
         }))
     }
 

@@ -277,6 +277,7 @@ mod tests {
             venue_time_ms: None,
             received_us: 1,
             snapshot,
+            delayed_s: None,
         });
         ChannelEvent { symbol: Symbol::new("EURUSD").unwrap(), position: Position { epoch, seq }, body }
     }

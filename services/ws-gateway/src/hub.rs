@@ -225,6 +225,7 @@ mod tests {
             venue_time_ms: None,
             received_us: 0,
             snapshot: false,
+            delayed_s: None,
         });
         ChannelEvent { symbol: Symbol::new(symbol).unwrap(), position: Position { epoch: 1, seq }, body }
     }

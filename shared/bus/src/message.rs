@@ -23,6 +23,7 @@ pub fn encode_channel_event(event: &ChannelEvent) -> Vec<u8> {
                 venue_time_ms: tick.venue_time_ms,
                 received_us: tick.received_us,
                 snapshot: tick.snapshot,
+                delayed_s: tick.delayed_s,
             })
         }
         Body::State(state) => wire::channel_event::Body::State(wire::SymbolState {
@@ -91,6 +92,7 @@ fn decode_tick(tick: &wire::Tick) -> Result<Tick, BusError> {
         venue_time_ms: tick.venue_time_ms,
         received_us: tick.received_us,
         snapshot: tick.snapshot,
+        delayed_s: tick.delayed_s,
     })
 }
 
@@ -261,13 +263,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_tick_survives_the_bus(bid in price(), ask in price(), scale in 0u8..=18, digits in any::<u8>(),
-                                   time in proptest::option::of(any::<i64>()), seq in 1u64.., snapshot in any::<bool>()) {
+                                   time in proptest::option::of(any::<i64>()), seq in 1u64.., snapshot in any::<bool>(),
+                                   delayed_s in proptest::option::of(any::<u32>())) {
             let at = |units: Option<i64>| units.map(|units| Price::new(units, scale).unwrap());
             let event = ChannelEvent {
                 symbol: Symbol::new("EURUSD").unwrap(),
                 position: Position { epoch: 7, seq },
                 body: Body::Tick(Tick { bid: at(bid), ask: at(ask), last: None, digits, venue_time_ms: time,
-                                        received_us: 5, snapshot }),
+                                        received_us: 5, snapshot, delayed_s }),
             };
             prop_assert_eq!(decode_channel_event(&encode_channel_event(&event)).unwrap(), event);
         }

@@ -8,8 +8,8 @@ use tickcast_model::{Body, ChannelEvent, Position, Price, Symbol, Tick};
 
 use crate::{BusError, decode_channel_event, encode_channel_event};
 
-/// The longest body of a tick: five numbers of up to ten bytes, two of up to three, a flag, and their keys.
-const TICK_BYTES_MAX: usize = 72;
+/// The longest body of a tick: five numbers of up to ten bytes, one of up to five, two of up to three, a flag, and their keys.
+const TICK_BYTES_MAX: usize = 80;
 /// The longest message: a body, a symbol, two numbers of up to ten bytes, and keys and lengths.
 const EVENT_BYTES_MAX: usize = TICK_BYTES_MAX + Symbol::BYTES_MAX + 32;
 const VARINT: u64 = 0;
@@ -55,6 +55,10 @@ fn put_tick(out: &mut &mut [u8], tick: &Tick) {
     }
     put_unless_zero(out, 7, tick.received_us.cast_unsigned());
     put_unless_zero(out, 8, tick.snapshot.into());
+    if let Some(delayed_s) = tick.delayed_s {
+        put_key(out, 9, VARINT);
+        put_varint(out, delayed_s.into());
+    }
 }
 
 /// What stands for itself where it is absent is not written (proto3).
@@ -121,7 +125,7 @@ fn read_event(symbol: &Symbol, mut bytes: &[u8]) -> Option<(Position, Tick)> {
 
 fn read_tick(mut bytes: &[u8]) -> Option<Tick> {
     let (mut bid, mut ask, mut last, mut scale, mut digits) = (None, None, None, 0, 0);
-    let (mut venue_time_ms, mut received_us, mut snapshot) = (None, 0, false);
+    let (mut venue_time_ms, mut received_us, mut snapshot, mut delayed_s) = (None, 0, false, None);
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
         let value = varint(&mut bytes)?;
@@ -134,6 +138,8 @@ fn read_tick(mut bytes: &[u8]) -> Option<Tick> {
             0x30 => venue_time_ms = Some(value.cast_signed()),
             0x38 => received_us = value.cast_signed(),
             0x40 => snapshot = value != 0,
+            // Cut to its width as the generated code does.
+            0x48 => delayed_s = u32::try_from(value & u64::from(u32::MAX)).ok(),
             _ => return None,
         }
     }
@@ -147,6 +153,7 @@ fn read_tick(mut bytes: &[u8]) -> Option<Tick> {
         venue_time_ms,
         received_us,
         snapshot,
+        delayed_s,
     })
 }
 
@@ -188,15 +195,24 @@ mod tests {
 
     fn events() -> impl Strategy<Value = ChannelEvent> {
         let prices = proptest::array::uniform3(proptest::option::of(any::<i64>()));
-        let times = (proptest::option::of(any::<i64>()), any::<i64>());
+        let times = (proptest::option::of(any::<i64>()), any::<i64>(), proptest::option::of(any::<u32>()));
         (prices, 0u8..=18, any::<u8>(), times, any::<bool>(), any::<u64>(), 1u64..).prop_map(
-            |(prices, scale, digits, (venue_time_ms, received_us), snapshot, epoch, seq)| {
+            |(prices, scale, digits, (venue_time_ms, received_us, delayed_s), snapshot, epoch, seq)| {
                 let [bid, ask, last] =
                     prices.map(|units| units.map(|units| Price::new(units, scale).unwrap()));
                 ChannelEvent {
                     symbol: symbol(),
                     position: Position { epoch, seq },
-                    body: Body::Tick(Tick { bid, ask, last, digits, venue_time_ms, received_us, snapshot }),
+                    body: Body::Tick(Tick {
+                        bid,
+                        ask,
+                        last,
+                        digits,
+                        venue_time_ms,
+                        received_us,
+                        snapshot,
+                        delayed_s,
+                    }),
                 }
             },
         )
@@ -264,6 +280,7 @@ mod tests {
             venue_time_ms: Some(-1),
             received_us: -1,
             snapshot: true,
+            delayed_s: Some(u32::MAX),
         };
         let position = Position { epoch: u64::MAX, seq: u64::MAX };
         let symbol = Symbol::new(&"S".repeat(Symbol::BYTES_MAX)).unwrap();

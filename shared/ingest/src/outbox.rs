@@ -111,6 +111,7 @@ mod tests {
             venue_time_ms: None,
             received_us: 0,
             snapshot: false,
+            delayed_s: None,
         };
         event(symbol, seq, Body::Tick(quote))
     }

@@ -28,6 +28,9 @@ pub struct Tick {
     pub received_us: i64,
     /// True where this is the state the venue reported on subscribing, not a new quote.
     pub snapshot: bool,
+    /// How old the venue's data is by intention, in seconds: 0 where it is not real time and the venue does not say by how
+    /// much; absent where it is real time.
+    pub delayed_s: Option<u32>,
 }
 
 impl Tick {

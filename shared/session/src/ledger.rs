@@ -157,6 +157,7 @@ mod tests {
             venue_time_ms: None,
             received_us,
             snapshot: false,
+            delayed_s: None,
         }
     }
 

@@ -184,6 +184,7 @@ impl Flood {
                 venue_time_ms: Some(0),
                 received_us: 0,
                 snapshot: false,
+                delayed_s: None,
             }),
         };
         let channels =

@@ -70,6 +70,7 @@ impl FeedPlan {
                 venue_time_ms: Some(due_us.div_euclid(1000)),
                 received_us: sent_us,
                 snapshot,
+                delayed_s: None,
             }),
         }
     }

@@ -18,7 +18,7 @@ pub struct ChannelWriter {
 
 /// What is put before the names in a tick.
 const TICK: &[u8] = b"{\"type\":\"tick\",";
-/// The longest rest of a tick after its names: three prices, four numbers of up to 20 digits, and their keys.
+/// The longest rest of a tick after its names: three prices, four numbers of up to 20 digits, one of up to 10, and their keys.
 const NUMBERS_BYTES_MAX: usize = 256;
 
 /// A short text in the making that needs no allocation.
@@ -64,6 +64,9 @@ impl ChannelWriter {
         rest.put_number(",\"receivedAt\":", received_ms);
         rest.put_number(",\"epoch\":\"", position.epoch);
         rest.put_number("\",\"seq\":", position.seq);
+        if let Some(delayed_s) = tick.delayed_s {
+            rest.put_number(",\"delayedS\":", delayed_s);
+        }
         rest.put(if tick.snapshot { ",\"snapshot\":true}" } else { "}" });
         let rest = &rest.bytes[..rest.len];
         let mut json = Vec::with_capacity(TICK.len() + self.names.len() + rest.len());
@@ -358,6 +361,7 @@ mod tests {
             venue_time_ms: Some(1_700_000_000_123),
             received_us: 1_700_000_000_200_999,
             snapshot: false,
+            delayed_s: None,
         }
     }
 
@@ -380,12 +384,23 @@ mod tests {
             venue_time_ms: Some(i64::MIN),
             received_us: i64::MIN,
             snapshot: true,
+            delayed_s: Some(u32::MAX),
             ..tick()
         };
         let json = writer().tick(&tick, Position { epoch: u64::MAX, seq: u64::MAX });
         let json: Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(json["seq"], u64::MAX);
         assert_eq!(json["timestamp"], i64::MIN);
+        assert_eq!(json["delayedS"], u32::MAX);
+    }
+
+    #[test]
+    fn a_tick_in_real_time_says_nothing_of_a_delay() {
+        for (delayed_s, said) in [(None, Value::Null), (Some(0), json!(0)), (Some(900), json!(900))] {
+            let json = writer().tick(&Tick { delayed_s, ..tick() }, Position { epoch: 1, seq: 1 });
+            let json: Value = serde_json::from_slice(&json).unwrap();
+            assert_eq!(json["delayedS"], said);
+        }
     }
 
     #[test]

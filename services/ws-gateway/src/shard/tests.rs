@@ -232,6 +232,7 @@ impl Bench {
             venue_time_ms: None,
             received_us: 0,
             snapshot: false,
+            delayed_s: None,
         });
         let key =
             ChannelKey { venue: VenueId::new("ctrader").unwrap(), symbol: Symbol::new(symbol).unwrap() };

@@ -323,6 +323,7 @@ pub(crate) fn tick(seq: u64, snapshot: bool) -> Tick {
         venue_time_ms: Some(1_700_000_000_000),
         received_us: 1_700_000_000_000_500,
         snapshot,
+        delayed_s: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn tick(name: &str, snapshot: bool) -> SessionOutput {
         venue_time_ms: None,
         received_us: 0,
         snapshot,
+        delayed_s: None,
     };
     SessionOutput::Tick(symbol(name), tick)
 }

@@ -113,6 +113,7 @@ fn quote(now: Now, snapshot: bool) -> Tick {
         venue_time_ms: None,
         received_us: now.unix_us,
         snapshot,
+        delayed_s: None,
     }
 }
 
