@@ -34,7 +34,7 @@ pub(super) struct Exam {
 enum Stage {
     Login,
     Symbols,
-    Tick(Watched),
+    Tick(Box<Watched>),
     Done,
 }
 
@@ -79,7 +79,7 @@ impl Exam {
                 };
                 self.right("symbols", words);
                 let watched = Watched { symbol: symbol.clone(), hours: None, state: None, snapshot: None };
-                self.go_on(now, Stage::Tick(watched));
+                self.go_on(now, Stage::Tick(Box::new(watched)));
                 return Some(symbol);
             }
             (Stage::Tick(watched), SessionOutput::Hours(symbol, hours)) if symbol == watched.symbol => {
