@@ -78,6 +78,7 @@ pub(crate) fn ticks(bytes: &[u8]) {
         venue_time_ms: input.bit().then(|| input.number().cast_signed()),
         received_us: input.number().cast_signed(),
         snapshot: input.bit(),
+        delayed_s: input.bit().then(|| u32::try_from(input.number() >> 32).unwrap()),
     };
     let position = Position { epoch: input.number(), seq: input.number().max(1) };
     let symbol = Symbol::new("EUR/USD").unwrap();

@@ -258,6 +258,7 @@ impl Rig {
                     venue_time_ms: None,
                     received_us: self.now().unix_us,
                     snapshot: input.bit(),
+                    delayed_s: None,
                 };
                 SessionOutput::Tick(symbol, tick)
             }
