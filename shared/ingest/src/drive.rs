@@ -147,9 +147,12 @@ async fn act(
             link.close().await;
         }
         Action::Event(event) => {
-            if let Body::Tick(tick) = &event.body {
-                let fresh = tick.venue_time_ms.filter(|_| !tick.snapshot);
-                outlets.metrics.tick(fresh.map(|at| seconds_between(at, tick.received_us)));
+            match &event.body {
+                Body::Tick(tick) => {
+                    let fresh = tick.venue_time_ms.filter(|_| !tick.snapshot);
+                    outlets.metrics.tick(fresh.map(|at| seconds_between(at, tick.received_us)));
+                }
+                Body::State(state) => outlets.metrics.symbol_state(state.state.as_str()),
             }
             events.push(event);
         }

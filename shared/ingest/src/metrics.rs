@@ -27,6 +27,7 @@ pub(crate) struct IngestMetrics {
     requests: Family<Request, Counter>,
     paced: Family<Request, Counter>,
     odd: Family<Odd, Counter>,
+    symbol_states: Family<State, Counter>,
     axis: Family<Axis, Gauge>,
     venue_latency_seconds: Histogram,
     bus_connected: Gauge,
@@ -53,6 +54,12 @@ struct Request {
 struct Odd {
     venue: String,
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    venue: String,
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,6 +94,7 @@ impl IngestMetrics {
             requests: Family::default(),
             paced: Family::default(),
             odd: Family::default(),
+            symbol_states: Family::default(),
             axis: Family::default(),
             venue_latency_seconds: Histogram::new(LATENCY_SECONDS),
             bus_connected: Gauge::default(),
@@ -122,6 +130,7 @@ impl IngestMetrics {
             paced
         );
         metric!("upstream_oddities", "Unexpected things the venue did that were passed over, by kind", odd);
+        metric!("symbol_states", "States said of symbols, by state", symbol_states);
         metric!("venue_health", "1 for the state an axis is in (link, auth, data), else 0", axis);
         metric!("bus_connected", "1 while the bus is connected", bus_connected);
         registry.register_with_unit(
@@ -187,6 +196,10 @@ impl IngestMetrics {
 
     pub(crate) fn paced(&self, request: &'static str) {
         self.paced.get_or_create(&Request { venue: self.venue.clone(), request }).inc();
+    }
+
+    pub(crate) fn symbol_state(&self, state: &'static str) {
+        self.symbol_states.get_or_create(&State { venue: self.venue.clone(), state }).inc();
     }
 
     pub(crate) fn odd(&self, kind: &'static str) {

@@ -40,10 +40,10 @@ impl Backoff {
     }
 
     /// Counts a failure after which the other side said how long to wait: at least that, at most an hour, and up to a
-    /// tenth more so that not everybody comes back at once.
+    /// tenth more so that not everybody comes back at once. Where it asks for next to nothing, [`Backoff::fail`] holds.
     pub fn fail_until(&mut self, wait: Duration, rng: &mut fastrand::Rng) -> Duration {
-        self.attempt = self.attempt.saturating_add(1);
-        wait.min(ASKED_MAX).mul_f64(1.0 + rng.f64() / 10.0)
+        let asked = wait.min(ASKED_MAX).mul_f64(1.0 + rng.f64() / 10.0);
+        asked.max(self.fail(rng))
     }
 
     /// Forgets the failures.
@@ -97,6 +97,8 @@ mod tests {
             assert!(wait >= Duration::from_secs(100) && wait <= Duration::from_secs(110));
             assert!(backoff.fail_until(Duration::MAX, &mut rng) <= ASKED_MAX.mul_f64(1.1));
         }
+        let soon: Duration = (0..1000).map(|_| backoff.fail_until(Duration::ZERO, &mut rng)).sum();
+        assert!(soon > MAX * 400, "asked to come back at once, we still back off: {soon:?} for a thousand");
     }
 
     #[test]
