@@ -514,7 +514,7 @@ function mountRow(row, first) {
   const cell = (name, ...kids) => { const td = el('td', { className: name }, ...kids); td.setAttribute('role', 'cell'); return td; };
   const price = () => [el('span'), el('span', { className: 'pip' }), el('span')];
   const asks = (name, text) => el('button', { type: 'button', className: name, tabIndex: -1, ariaHasPopup: 'dialog', onclick: () => whyQuiet(row) }, text);
-  const ui = { name: asks('name', ''), offer: asks('ask', 'Why?'), tag: el('small'), bid: price(), ask: price(), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
+  const ui = { name: asks('name', ''), offer: asks('offer', 'Why?'), tag: el('small'), bid: price(), ask: price(), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
   ui.canvas.setAttribute('aria-hidden', 'true');
   ui.dir = cell('dir'); ui.age = cell('age'); ui.missed = cell('missed'); ui.state = cell('state', ui.offer, ui.word, ui.why);
   ui.tr = el('tr', {}, cell('symbol', el('b', {}, ui.name), ui.tag), cell('bid', ...ui.bid), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));

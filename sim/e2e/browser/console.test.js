@@ -147,6 +147,7 @@ await test('a row that is not live, or has been quiet, offers by itself to say w
   gateway.broadcast({ type: 'symbolState', source: 'ctrader', symbol: 'EURUSD', state: 'stale', code: 'STALE', message: 'no tick for 12 s, usually one each second' });
   await row(page, 'EURUSD', 'stale').waitFor();
   assert.match(await text(row(page, 'EURUSD').locator('.state')), /usually one each second/);
+  assert.ok(await ask.evaluate((button) => button.scrollWidth <= button.clientWidth), 'its words fit');
   await ask.click();
   await until('the answer', async () => /none for 65 s/.test(await text(page.locator('#why-hops'))));
 }, { hash: '#ctrader=EURUSD', tick_every_ms: 100000 }));
@@ -317,6 +318,10 @@ if (page) {
     await until('all rows live again', async () => await live(page) === (await symbols(page)).length, 60000);
     await moves(page, first);
     assert.match(await text(head), /Prices are flowing/);
+    await row(page, first).locator('button.name').click();
+    await until('the whole way is right', async () => /^Every hop is as it should be/.test(await text(page.locator('#why-summary'))));
+    assert.equal(await page.locator('#why li[data-ok=false]').count(), 0);
+    await page.keyboard.press('Escape');
   });
 
   async function reconnecting(first, head) {
@@ -331,6 +336,10 @@ if (page) {
     await until('none is called live', async () => await live(page) === 0);
     await until('the row says whom it waits for', async () => /waiting for ctrader|ctrader is away/.test(await text(row(page, first).locator('.state'))));
     assert.equal(await page.locator('#gateway').getAttribute('data-state'), 'open');
+    await row(page, first).locator('button.name').click();
+    await page.locator('#why li[data-hop=link][data-first]').waitFor();
+    assert.match(await text(page.locator('#why-summary')), /^Link: .*(refused|attempt)/);
+    await page.keyboard.press('Escape');
     assert.match(await text(page.locator('#live')), /ctrader: /);
     if (shots) { await page.emulateMedia({ colorScheme: 'dark' }); await page.screenshot({ path: join(shots, 'console-down.png') }); await page.emulateMedia({ colorScheme: 'light' }); }
   }
