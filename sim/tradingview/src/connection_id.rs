@@ -1,0 +1,16 @@
+//! The name of a connection.
+
+/// Names a connection for as long as the venue lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    pub(crate) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number behind the name, from 1 on in the order of opening.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,57 @@
+//! How the venue is set up.
+
+use std::time::Duration;
+
+/// The token of those who have none (facts 5.3).
+pub const ANONYMOUS_TOKEN: &str = "unauthorized_user_token";
+
+/// How the venue behaves when nothing is wrong.
+#[derive(Clone)]
+pub struct VenueSettings {
+    /// Chooses the walks and every other chance; the same seed gives the same venue.
+    pub seed: u64,
+    /// Number of instruments, 1 to [`crate::SYMBOLS_MAX`].
+    pub symbols: usize,
+    /// Mean number of updates per second of each watched instrument.
+    pub ticks_per_s: u32,
+    /// The one good token beside the anonymous one; it makes delayed instruments stream.
+    pub auth_token: String,
+    /// The only Origin let in; `None` = any (facts 1.3).
+    pub origin: Option<String>,
+    /// Time between heartbeats (facts 2.2).
+    pub heartbeat_every: Duration,
+    /// Time in which a heartbeat has to be echoed (facts 2.2).
+    pub echo_within: Duration,
+    /// Time between two updates of a symbol in a hibernating session (facts 3.3).
+    pub hibernate_every: Duration,
+    /// Whether bid and ask come before the main part of a snapshot (2019) or after it (2025; facts 0.9).
+    pub book_first: bool,
+    /// Whether `quote_completed` follows the error of an unknown symbol; an open question of the facts.
+    pub completes_errors: bool,
+    /// Whether unknown methods are answered with a `critical_error` (facts 8).
+    pub strict: bool,
+    /// Connections let in; more get 429 (facts 5.4).
+    pub connections_max: usize,
+    /// Sessions a connection may ever create (facts 5.4).
+    pub sessions_max: usize,
+}
+
+impl Default for VenueSettings {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            symbols: 200,
+            ticks_per_s: 5,
+            auth_token: "sim-token".into(),
+            origin: None,
+            heartbeat_every: Duration::from_secs(10),
+            echo_within: Duration::from_secs(30),
+            hibernate_every: Duration::from_secs(5),
+            book_first: false,
+            completes_errors: false,
+            strict: false,
+            connections_max: 20,
+            sessions_max: 200,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{HeaderValue, StatusCode, header};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message as WsMessage, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, info, info_span};
+
+use super::one_byte::{OneByte, Socket};
+use super::outbox::{Next, Outbox};
+use super::shared::{Shared, none_of};
+use crate::{ConnectionId, Ending, Fault, FaultSet, Message, Refusal};
+
+/// Time for a client to finish its handshakes.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time for the last messages to a client, and for the closes.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often a held-up handshake looks whether its client is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The first byte of TLS; no HTTP request begins with it.
+const TLS_RECORD: u8 = 0x16;
+
+/// Longest message of a client, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The parts a message is cut into by a fault.
+const FRAGMENTS: usize = 3;
+
+type Link<S> = WebSocketStream<OneByte<S>>;
+
+/// The life of one socket, from accept to close. This task is the only one that touches it.
+pub(super) async fn attend(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    shared: &Shared,
+    stop: &CancellationToken,
+) {
+    let mut faults = shared.faults();
+    let begin = async {
+        if faults.borrow_and_update().has(Fault::ResetHandshake) {
+            // After the client's first bytes: in the middle of its handshake, not before.
+            let _ = timeout(HANDSHAKE_WITHIN, stream.readable()).await;
+            let _ = stream.set_zero_linger();
+            return None;
+        }
+        tokio::select! {
+            () = none_of(&mut faults, &[Fault::Stall, Fault::HangTls]) => {}
+            () = left(&stream) => return None,
+        }
+        let mut first = [0];
+        let count = timeout(HANDSHAKE_WITHIN, stream.peek(&mut first)).await.ok()?.ok()?;
+        (count == 1).then_some(first[0])
+    };
+    let first = tokio::select! {
+        first = begin => first,
+        () = stop.cancelled() => return,
+    };
+    match first {
+        Some(TLS_RECORD) => {
+            let accepted = tokio::select! {
+                accepted = timeout(HANDSHAKE_WITHIN, tls.accept(stream)) => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted {
+                Ok(Ok(stream)) => upgrade(stream, shared, stop).await,
+                _ => debug!("no TLS handshake"),
+            }
+        }
+        // What leaves the machine is encrypted.
+        Some(_) if peer.ip().is_loopback() => upgrade(stream, shared, stop).await,
+        _ => debug!("no handshake"),
+    }
+}
+
+/// The WebSocket handshake, and the life after it.
+async fn upgrade<S: Socket>(stream: S, shared: &Shared, stop: &CancellationToken) {
+    let mut faults = shared.faults();
+    let hangs = async {
+        tokio::select! {
+            () = none_of(&mut faults, &[Fault::HangHandshake]) => true,
+            () = left(stream.tcp()) => false,
+        }
+    };
+    let stays = tokio::select! {
+        stays = hangs => stays,
+        () = stop.cancelled() => false,
+    };
+    if !stays {
+        return;
+    }
+    #[allow(clippy::result_large_err, reason = "the library's own type")]
+    let admit = |request: &Request, response: Response| {
+        let origins =
+            request.headers().get_all(header::ORIGIN).iter().filter_map(|origin| origin.to_str().ok());
+        shared.admit(origins).map_err(|refusal| refused(&refusal))?;
+        Ok(response)
+    };
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let socket = OneByte { inner: stream, faults: shared.faults() };
+    let accept = tokio_tungstenite::accept_hdr_async_with_config(socket, admit, Some(config));
+    let accepted = tokio::select! {
+        accepted = timeout(HANDSHAKE_WITHIN, accept) => accepted,
+        () = stop.cancelled() => return,
+    };
+    match accepted {
+        Ok(Ok(link)) => live(link, shared, stop).await,
+        Ok(Err(error)) => debug!(%error, "no WebSocket handshake"),
+        Err(_) => debug!("no WebSocket handshake in time"),
+    }
+}
+
+fn refused(refusal: &Refusal) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some("not here, not now".to_owned()));
+    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if let Some(wait) = refusal.retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+    }
+    response
+}
+
+async fn live<S: Socket>(link: Link<S>, shared: &Shared, stop: &CancellationToken) {
+    let (id, outbox) = shared.open();
+    let span = info_span!("connection", id = id.number());
+    span.in_scope(|| info!("connection opened"));
+    let (mut write, mut read) = link.split();
+    let ending = async {
+        tokio::select! {
+            biased;
+            () = outbox.reset.cancelled() => Ending::Reset,
+            ending = write_all(&mut write, &outbox, shared.faults()) => ending,
+            () = read_all(&mut read, id, shared, shared.faults()) => Ending::Abrupt,
+            () = stop.cancelled() => Ending::Close(Some(1001)),
+        }
+    }
+    .instrument(span)
+    .await;
+    shared.closed(id);
+
+    let Ok(mut link) = write.reunite(read) else { return };
+    match ending {
+        Ending::Close(code) => {
+            let frame =
+                code.map(|code| CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::default() });
+            let farewell = async {
+                link.close(frame).await?;
+                // The client's answer to the close.
+                while let Some(Ok(_)) = link.next().await {}
+                Ok::<(), tokio_tungstenite::tungstenite::Error>(())
+            };
+            let _ = timeout(FAREWELL_WITHIN, farewell).await;
+        }
+        Ending::Abrupt => {}
+        Ending::SendThenReset | Ending::Reset => {
+            let _ = link.get_ref().inner.tcp().set_zero_linger();
+        }
+    }
+}
+
+/// Hands in what the client sends, until it sends no more. While stalled nothing is read.
+async fn read_all<S: Socket>(
+    read: &mut SplitStream<Link<S>>,
+    id: ConnectionId,
+    shared: &Shared,
+    mut faults: watch::Receiver<FaultSet>,
+) {
+    loop {
+        none_of(&mut faults, &[Fault::Stall]).await;
+        tokio::select! {
+            // Looks again at the faults, in case reading has to stop.
+            _ = faults.changed() => {}
+            message = read.next() => match message {
+                Some(Ok(WsMessage::Text(text))) => shared.receive(id, &text),
+                // Some clients send their text so and are served (facts 2.1).
+                Some(Ok(WsMessage::Binary(bytes))) => shared.receive(id, &String::from_utf8_lossy(&bytes)),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+        }
+    }
+}
+
+/// Writes what the venue has for the client until the connection is to end. While stalled nothing is written.
+async fn write_all<S: Socket>(
+    write: &mut SplitSink<Link<S>, WsMessage>,
+    outbox: &Outbox,
+    mut faults: watch::Receiver<FaultSet>,
+) -> Ending {
+    loop {
+        let message = match outbox.take().await {
+            Next::Message(message) => message,
+            Next::End(ending) => return ending,
+        };
+        none_of(&mut faults, &[Fault::Stall]).await;
+        let fragments = faults.borrow().has(Fault::Fragments);
+        let frames = match message {
+            Message::Half(text) => {
+                // A whole frame that says more is to come; the reset comes instead.
+                let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
+                vec![WsMessage::Frame(Frame::message(half, OpCode::Data(Data::Text), false))]
+            }
+            Message::Text(text) if fragments => fragmented(&text),
+            Message::Text(text) => vec![WsMessage::Text(text.into())],
+        };
+        for frame in frames {
+            if write.send(frame).await.is_err() {
+                return Ending::Abrupt;
+            }
+        }
+    }
+}
+
+/// A message in parts, cut wherever the bytes fall.
+fn fragmented(text: &str) -> Vec<WsMessage> {
+    let bytes = Bytes::copy_from_slice(text.as_bytes());
+    let len = bytes.len().div_ceil(FRAGMENTS).max(1);
+    let parts: Vec<Bytes> =
+        (0..bytes.len()).step_by(len).map(|at| bytes.slice(at..(at + len).min(bytes.len()))).collect();
+    let last = parts.len().saturating_sub(1);
+    let frame = |(at, part): (usize, Bytes)| {
+        let data = if at == 0 { Data::Text } else { Data::Continue };
+        WsMessage::Frame(Frame::message(part, OpCode::Data(data), at == last))
+    };
+    parts.into_iter().enumerate().map(frame).collect()
+}
+
+/// Waits until a client that is not being read has gone.
+async fn left(stream: &TcpStream) {
+    loop {
+        match stream.ready(Interest::READABLE).await {
+            Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(LOOK_EVERY).await,
+            _ => return,
+        }
+    }
+}
