@@ -18,6 +18,7 @@ mod nats;
 mod parts;
 pub mod picture;
 mod process;
+mod progress;
 mod report;
 mod run;
 mod samples;

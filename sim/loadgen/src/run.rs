@@ -1,5 +1,5 @@
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -7,6 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::ask::offered_symbols;
 use crate::link::Route;
 use crate::parts;
+use crate::progress::Progress;
 use crate::report::{Servers, Window};
 use crate::samples::samples_of;
 use crate::symbols::SymbolTable;
@@ -19,38 +20,6 @@ const OTHER_FILES: u64 = 100;
 
 /// How often the run looks whether all connections are made.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Where the run stands; shared by all threads.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// Connections open now.
-    pub(crate) open: AtomicUsize,
-    /// Connections not made.
-    pub(crate) failed: AtomicUsize,
-    /// Connections made and ended by the server.
-    pub(crate) ended: AtomicUsize,
-    /// True inside the measuring window.
-    pub(crate) measuring: AtomicBool,
-    /// Set at the end of the run.
-    pub(crate) stopped: AtomicBool,
-    bell: (Mutex<()>, Condvar),
-}
-
-impl Progress {
-    /// Waits.
-    fn pause(&self, time: Duration) {
-        let (lock, bell) = &self.bell;
-        let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = Instant::now() + time;
-        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            guard = bell.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn settled(&self) -> usize {
-        [&self.open, &self.failed, &self.ended].iter().map(|count| count.load(Ordering::Relaxed)).sum()
-    }
-}
 
 /// Does one run and blocks until its end: connects all clients, warms up, measures, closes.
 ///

@@ -7,7 +7,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::client::{Client, Pace, Progressed, Turn};
 use crate::link::Route;
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::symbols::SymbolTable;
 use crate::tally::{Tally, count_name};
 use crate::{LoadError, Settings, Target};
