@@ -8,8 +8,9 @@ use crate::link::Link;
 use crate::symbols::SymbolTable;
 use crate::tally::{Tally, count_name};
 use crate::{
-    Answer, FrameReader, LoadError, Message, NatsEvent, NatsReader, Protocol, Scanned, Settings, Target,
-    binary_frame, close_frame, nats_greeting, pong_frame, scan, text_frame,
+    Answer, FrameReader, LoadError, Message, NatsEvent, NatsReader, Protocol, PusherEvent, PusherReader,
+    Scanned, Settings, Target, binary_frame, close_frame, nats_greeting, pong_frame, pusher_pong,
+    pusher_subscriptions, scan, text_frame,
 };
 
 /// Symbols in one `subscribe` message, so that it stays far below the gateway's message limit.
@@ -166,6 +167,10 @@ impl Client {
                 let subjects = names.iter().map(|name| format!("json.{source}.{name}"));
                 self.link.send(&binary_frame(nats_greeting(subjects).as_bytes()))?;
             }
+            Protocol::Pusher => {
+                let all = pusher_subscriptions(names.iter().copied());
+                self.link.send(&all.flat_map(|message| text_frame(&message)).collect::<Vec<u8>>())?;
+            }
         }
         Ok(())
     }
@@ -249,6 +254,14 @@ impl Sink<'_> {
         }
         let mut broken = Ok(());
         reader.feed(bytes, |message| match message {
+            Message::Text(text) if self.settings.protocol == Protocol::Pusher => {
+                match PusherReader::default().read(text) {
+                    PusherEvent::Tick(tick) => self.message(tick),
+                    PusherEvent::Ping => replies.extend(text_frame(&pusher_pong())),
+                    PusherEvent::Error(words) => count_name(&mut self.tally.errors, &words, 1),
+                    PusherEvent::Other => {}
+                }
+            }
             Message::Text(text) => self.message(text),
             Message::Binary(bytes) if self.settings.protocol == Protocol::Nats => {
                 let fed = nats.feed(bytes, |event| match event {

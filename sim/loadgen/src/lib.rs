@@ -19,6 +19,7 @@ mod parts;
 pub mod picture;
 mod process;
 mod progress;
+mod pusher;
 mod report;
 mod run;
 mod samples;
@@ -34,6 +35,7 @@ pub use frame::{FrameReader, MESSAGE_BYTES_MAX, Message, binary_frame, close_fra
 pub use handshake::{Answer, Target, upgrade_answer};
 pub use nats::{NatsEvent, NatsReader, nats_greeting};
 pub use process::{ServerCost, ServerUse};
+pub use pusher::{PusherEvent, PusherReader, pusher_pong, pusher_subscriptions};
 pub use report::{Latency, OwnCost, Report, SliceReport};
 pub use run::{run, run_part};
 pub use samples::{Samples, growth, read_samples};

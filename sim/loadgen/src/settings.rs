@@ -69,7 +69,8 @@ pub struct Arguments {
     /// Where clients go at once whose connection the server ends; empty = nowhere
     #[arg(long, env = "LOADGEN_RECONNECT_TO", default_value = "", hide_default_value = true)]
     pub reconnect_to: String,
-    /// What the server speaks: tickcast, or nats (nats-server's WebSocket listener, subjects `json.SOURCE.SYMBOL`)
+    /// What the server speaks: tickcast, nats (nats-server's WebSocket listener, subjects `json.SOURCE.SYMBOL`), or pusher
+    /// (a channel for each symbol)
     #[arg(long, env = "LOADGEN_PROTOCOL", default_value = "tickcast")]
     pub protocol: String,
     /// `mode` of the subscriptions: every or latest; empty = not said
@@ -132,6 +133,8 @@ pub enum Protocol {
     Tickcast,
     /// NATS over WebSocket.
     Nats,
+    /// The Pusher protocol.
+    Pusher,
 }
 
 /// What the clients subscribe.
@@ -269,8 +272,13 @@ impl Settings {
         let threads = check.number("threads", "LOADGEN_THREADS", &arguments.threads, 1..=64);
         let seed = check.number("seed", "LOADGEN_SEED", &arguments.seed, 0..=u64::MAX);
         let part = text(&arguments.part).map(|part| check.number("part", "-", &part, 0..=PROCESSES_MAX));
-        let protocol = check.word("protocol", "LOADGEN_PROTOCOL", &arguments.protocol, &["tickcast", "nats"]);
-        let protocol = if protocol == "nats" { Protocol::Nats } else { Protocol::Tickcast };
+        let protocol =
+            check.word("protocol", "LOADGEN_PROTOCOL", &arguments.protocol, &["tickcast", "nats", "pusher"]);
+        let protocol = match protocol.as_str() {
+            "nats" => Protocol::Nats,
+            "pusher" => Protocol::Pusher,
+            _ => Protocol::Tickcast,
+        };
         let mut word = |option: &str, variable: &str, value: &str, words: &[&str]| {
             text(value).map(|value| check.word(option, variable, &value, words))
         };
