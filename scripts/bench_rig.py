@@ -7,7 +7,9 @@ import pathlib
 import re
 import resource
 import signal
+import socket
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -20,6 +22,9 @@ SERVER_CORE = str(CORES[0])
 LOAD_CORES = ",".join(map(str, CORES[1:] or CORES))
 
 STOP_WITHIN_S = 8
+
+# Where ./bench installs the server that comes as a crate.
+SOCKUDO = ROOT / "target" / "peers" / "sockudo" / "bin" / "sockudo"
 
 
 class Trouble(Exception):
@@ -101,6 +106,19 @@ class Server(Process):
 def fetch(url):
     with urllib.request.urlopen(url, timeout=5) as answer:
         return answer.read().decode()
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def answers(address):
+    host, port = address.rsplit(":", 1)
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+        return True
+    return False
 
 
 class Rig:
@@ -215,6 +233,37 @@ class Rig:
         server.bus = "nats://" + server.wait_for(r"Listening for client connections on (\S+)")
         server.url = "ws://" + server.wait_for(r"Listening for websocket clients on ws://(\S+)") + "/"
         return server
+
+    def sockudo(self):
+        """Sockudo as the one that serves browsers: one app, nothing stored, nothing limited."""
+        if not SOCKUDO.exists():
+            raise Trouble("Sockudo is not installed")
+        port = free_port()
+        app = {
+            "ID": "bench", "KEY": "bench-key", "SECRET": "bench-secret", "MAX_CONNECTIONS": 20_000,
+            "MAX_BACKEND_EVENTS_PER_SECOND": 1_000_000, "MAX_EVENT_BATCH_SIZE": 10,
+        }
+        settings = {f"SOCKUDO_DEFAULT_APP_{name}": value for name, value in app.items()} | {
+            "HOST": "127.0.0.1", "PORT": port, "SOCKUDO_MAX_CONNECTIONS": 20_000, "METRICS_ENABLED": "false",
+            "RATE_LIMITER_ENABLED": "false", "ADAPTER_DRIVER": "local", "CACHE_DRIVER": "memory", "QUEUE_DRIVER": "none",
+            "RATE_LIMITER_DRIVER": "memory", "SOCKUDO_LOG_PROD": "warn", "TOKIO_WORKER_THREADS": 1,
+        }
+        # Its settings file is looked for where it runs.
+        server = self.keep(Server(self.name("sockudo"), [SOCKUDO], SERVER_CORE, settings))
+        server.address = f"127.0.0.1:{port}"
+        server.url = f"ws://{server.address}/app/bench-key?protocol=7&client=bench&version=1"
+        deadline = time.monotonic() + 20
+        while not answers(server.address):
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise Trouble(f"Sockudo did not come: {server.text()[-300:]}")
+            time.sleep(0.05)
+        return server
+
+    def relay(self, server):
+        """Feeds Sockudo over HTTP with what the feed says on the bus."""
+        command = [sys.executable, ROOT / "scripts" / "bench_relay.py", self.bus.removeprefix("nats://"), server.address]
+        relay = self.keep(Process(self.name("relay"), [*command, "bench", "bench-key", "bench-secret"], LOAD_CORES))
+        relay.wait_for("relay")
 
     def load_process(self, server, name="load", wrap=(), **options):
         """A load tool at work; see load()."""
