@@ -1,0 +1,52 @@
+//! What an ingest does that stood still: the system on real sockets, with the process stopped by a signal.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sim_e2e::{Setup, Signal, Spine, eventually};
+
+/// Longer than any pause that goes unnoticed.
+const PAUSE: Duration = Duration::from_secs(8);
+/// Quotes older than this on arrival were lying in the old socket.
+const AGE_MAX_MS: i64 = 3_000;
+
+#[tokio::test]
+async fn a_paused_ingest_trusts_no_old_socket_and_sells_no_old_quote_as_new() {
+    let mut spine = Spine::start(Setup {
+        // Nothing but the pause can be what ends the connection.
+        ingest: &[("SILENCE_TIMEOUT_MS", "60000"), ("STALE_AFTER_MS", "60000")],
+        ..Setup::default()
+    })
+    .await;
+    let mut client = spine.client().await;
+    client.subscribe(&["EURUSD", "GBPUSD"]).await;
+    client.tick("EURUSD").await;
+    client.tick("GBPUSD").await;
+
+    spine.ingest.process.signal(Signal::STOP);
+    // The length of the pause is what this is about.
+    tokio::time::sleep(PAUSE).await;
+    let mark = client.mark();
+    spine.ingest.process.signal(Signal::CONT);
+
+    eventually("a second connection and no first one", async || -> Result<(), String> {
+        let (opened, open) = (spine.sim.opened().await, spine.sim.connections().await.len());
+        if (opened, open) == (2, 1) { Ok(()) } else { Err(format!("{opened} opened, {open} open")) }
+    })
+    .await;
+    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+    client.status("connected").await;
+    client.tick("EURUSD").await;
+    client.tick("GBPUSD").await;
+    let old = |message: &Value| {
+        let stamp = |name: &str| message[name].as_i64().unwrap_or_default();
+        message["type"] == "tick"
+            && message["snapshot"] != true
+            && stamp("receivedAt") - stamp("timestamp") > AGE_MAX_MS
+    };
+    let sold: Vec<Value> = client.seen_since(mark).into_iter().filter(old).collect();
+    assert!(sold.is_empty(), "{sold:?}");
+    client.assert_unbroken();
+}
