@@ -180,6 +180,12 @@ impl Catalogue {
         Self { calendar, ..self }
     }
 
+    pub(crate) fn set_session_close(&mut self, position: usize, price: u64) {
+        if let Some(listing) = self.listings.get_mut(position) {
+            listing.start = price;
+        }
+    }
+
     pub(crate) fn has_calendar(&self) -> bool {
         self.calendar
     }

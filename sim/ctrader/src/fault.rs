@@ -509,6 +509,15 @@ mod tests {
     }
 
     #[test]
+    fn the_scenario_in_the_documentation_can_be_read() {
+        let page = include_str!("../../../docs/simulator.md");
+        let scenario = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+        assert_eq!(crate::Scenario::read(scenario).unwrap().name, "a bad hour");
+        let recording = page.split("```json\n").nth(2).unwrap().split("```").next().unwrap();
+        assert!(crate::Recording::read(recording).is_ok());
+    }
+
+    #[test]
     fn a_parameter_stands_once_in_a_row_and_for_ms_in_every_lasting_one() {
         for row in FAULTS {
             let names: BTreeSet<&str> = row.params.iter().map(|row| row.param.name()).collect();

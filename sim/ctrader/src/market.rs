@@ -12,6 +12,7 @@ use crate::catalogue::{Catalogue, Change, Listing};
 use crate::connection_id::ConnectionId;
 use crate::faults::Which;
 use crate::hours::Calendar;
+use crate::recording::{Recording, Track};
 
 /// Past quotes kept per symbol for history.
 const QUOTES_KEPT: usize = 512;
@@ -62,6 +63,9 @@ struct Walk {
     watchers: Vec<Watcher>,
     /// Counts starts, so that a step scheduled before the last stop is recognised.
     run: u32,
+    /// What is played in place of a walk, and the number of its next event.
+    track: Option<Track>,
+    next: usize,
 }
 
 #[derive(Debug)]
@@ -88,11 +92,24 @@ impl Market {
                 past: VecDeque::new(),
                 watchers: Vec::new(),
                 run: 0,
+                track: None,
+                next: 0,
             }
         };
         let walks = catalogue.listings().iter().enumerate().map(walk).collect();
         let gap_us = 1_000_000 / u64::from(ticks_per_s.clamp(1, 1_000_000));
         Self { catalogue, walks, steps: BinaryHeap::new(), gap_us, halt: None, calendar: Calendar::default() }
+    }
+
+    /// Plays a recording in place of the walks of its symbols, each from its beginning whenever it is first watched.
+    pub(crate) fn play(&mut self, recording: &Recording) {
+        for (symbol, track) in recording.tracks() {
+            let Some(symbol) = self.catalogue.named(symbol) else { continue };
+            self.catalogue.set_session_close(symbol, track.session_close);
+            let walk = &mut self.walks[symbol];
+            (walk.quote.bid, walk.quote.ask) = (track.bid, track.ask);
+            walk.track = Some(track.clone());
+        }
     }
 
     pub(crate) fn catalogue(&self) -> &Catalogue {
@@ -144,7 +161,11 @@ impl Market {
             }
             walk.quote.at_ms = walk.quote.at_ms.max(quiet_since);
             walk.run = walk.run.wrapping_add(1);
-            let due = now.elapsed + gap(&mut walk.rng, gap_us);
+            if let Some(track) = &walk.track {
+                walk.next = 0;
+                (walk.quote.bid, walk.quote.ask) = (track.bid, track.ask);
+            }
+            let due = now.elapsed + walk.gap(gap_us);
             self.steps.push(Reverse((due, symbol, walk.run)));
         }
         walk.watchers.push(watcher);
@@ -208,40 +229,24 @@ impl Market {
             let walk = &mut self.walks[symbol];
             // From the time it was due, so that a late call does not slow the market down.
             let from = due.max(now.elapsed.saturating_sub(BEHIND_MAX));
-            self.steps.push(Reverse((from + gap(&mut walk.rng, self.gap_us), symbol, run)));
-            return Some(walk.step(&self.catalogue.listings()[symbol], symbol, now.unix_ms));
+            let event = walk.step(&self.catalogue.listings()[symbol], symbol, now.unix_ms);
+            self.steps.push(Reverse((from + walk.gap(self.gap_us), symbol, run)));
+            return Some(event);
         }
     }
 }
 
 impl Walk {
     fn step(&mut self, listing: &Listing, symbol: usize, unix_ms: i64) -> QuoteEvent {
-        let tick = listing.tick();
-        let usual = listing.spread_ticks;
+        let (bid, ask) = match &self.track {
+            Some(track) => {
+                let event = track.event(self.next);
+                self.next += 1;
+                (event.bid, event.ask)
+            }
+            None => self.draw(listing),
+        };
         let quote = &mut self.quote;
-        let (low, high) = (listing.start / 2, listing.start.saturating_mul(2));
-        let reach = i64::try_from(usual.clamp(2, 50)).unwrap_or(2);
-        // Now and then a known price is told again.
-        let ticks = if self.rng.u8(..100) < 4 { 0 } else { self.rng.i64(-reach..=reach) };
-        let moved = |price: u64| {
-            let by = ticks.unsigned_abs() * tick;
-            let price = if ticks < 0 { price.saturating_sub(by) } else { price + by };
-            price.clamp(low, high)
-        };
-        let wide = 3 * usual * tick;
-        let (bid, ask) = match self.rng.u8(..100) {
-            0..30 => (Some(moved(quote.bid).clamp(quote.ask.saturating_sub(wide), quote.ask)), None),
-            30..60 => (None, Some(moved(quote.ask).clamp(quote.bid, quote.bid + wide))),
-            60 => {
-                let bid = moved(quote.bid);
-                (Some(bid), Some(bid))
-            }
-            _ => {
-                let bid = moved(quote.bid);
-                let spread = self.rng.u64(usual.div_ceil(2)..=usual + usual / 2);
-                (Some(bid), Some(bid + spread * tick))
-            }
-        };
         quote.bid = bid.unwrap_or(quote.bid);
         quote.ask = ask.unwrap_or(quote.ask);
         quote.seq += 1;
@@ -255,6 +260,44 @@ impl Walk {
         }
         self.past.push_back(event);
         event
+    }
+
+    /// The next move of the walk: bid and ask, where they change.
+    fn draw(&mut self, listing: &Listing) -> (Option<u64>, Option<u64>) {
+        let tick = listing.tick();
+        let usual = listing.spread_ticks;
+        let quote = self.quote;
+        let (low, high) = (listing.start / 2, listing.start.saturating_mul(2));
+        let reach = i64::try_from(usual.clamp(2, 50)).unwrap_or(2);
+        // Now and then a known price is told again.
+        let ticks = if self.rng.u8(..100) < 4 { 0 } else { self.rng.i64(-reach..=reach) };
+        let moved = |price: u64| {
+            let by = ticks.unsigned_abs() * tick;
+            let price = if ticks < 0 { price.saturating_sub(by) } else { price + by };
+            price.clamp(low, high)
+        };
+        let wide = 3 * usual * tick;
+        match self.rng.u8(..100) {
+            0..30 => (Some(moved(quote.bid).clamp(quote.ask.saturating_sub(wide), quote.ask)), None),
+            30..60 => (None, Some(moved(quote.ask).clamp(quote.bid, quote.bid + wide))),
+            60 => {
+                let bid = moved(quote.bid);
+                (Some(bid), Some(bid))
+            }
+            _ => {
+                let bid = moved(quote.bid);
+                let spread = self.rng.u64(usual.div_ceil(2)..=usual + usual / 2);
+                (Some(bid), Some(bid + spread * tick))
+            }
+        }
+    }
+
+    /// The time to the next step.
+    fn gap(&mut self, mean_us: u64) -> Duration {
+        match &self.track {
+            Some(track) => track.gap(self.next),
+            None => gap(&mut self.rng, mean_us),
+        }
     }
 }
 

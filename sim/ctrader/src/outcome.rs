@@ -82,6 +82,8 @@ pub struct Counters {
     pub errors: BTreeMap<&'static str, u64>,
     /// Requests beyond the venue's own limits; not counted while a fault has chosen others.
     pub breaches: u64,
+    /// Faults switched on, by name.
+    pub faults: BTreeMap<&'static str, u64>,
     /// Spot events sent, snapshots included.
     pub spot_events: u64,
     /// Spot events a fault withheld.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::recording::Recording;
 use crate::wire::ProtoOaErrorCode;
 
 /// How the venue behaves when nothing is wrong.
@@ -35,6 +36,8 @@ pub struct VenueSettings {
     pub expired_answer: ExpiredAnswer,
     /// Whether markets open and close; else they never close, and the schedules told say so.
     pub calendar: bool,
+    /// What is played in place of the walks of its symbols.
+    pub recording: Option<Recording>,
     /// Own silence after which the venue sends a heartbeat; up to a fifth more is added by chance (facts 3.3).
     pub heartbeat_after: Duration,
     /// Silence of a client after which it is disconnected (facts 3.3).
@@ -106,6 +109,7 @@ impl Default for VenueSettings {
             token_lifetime: Duration::from_secs(2_628_000),
             expired_answer: ExpiredAnswer::Expired,
             calendar: false,
+            recording: None,
             heartbeat_after: Duration::from_secs(25),
             inactivity_cutoff: Duration::from_secs(30),
             requests_per_s: 50,

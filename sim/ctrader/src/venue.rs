@@ -19,8 +19,13 @@ use crate::market::{Market, Quote, QuoteEvent};
 use crate::mishap::Loss;
 use crate::outcome::{Counters, Ending, Output, Reason};
 use crate::param::Param;
+use crate::player::Player;
+use crate::scenario::Scenario;
 use crate::settings::VenueSettings;
 use crate::wire::{ProtoErrorCode, ProtoErrorRes, ProtoHeartbeatEvent};
+
+/// Faults of a scenario kept for telling people.
+const PLAYED_MAX: usize = 64;
 
 /// The venue in a box.
 ///
@@ -34,7 +39,10 @@ pub struct Venue {
     ready: VecDeque<ConnectionId>,
     pub(crate) grants: Grants,
     pub(crate) faults: Faults,
-    counters: Counters,
+    player: Option<Player>,
+    /// Faults the scenario switched on that nobody asked about yet.
+    played: VecDeque<FaultSpec>,
+    pub(crate) counters: Counters,
     rng: Rng,
 }
 
@@ -42,7 +50,10 @@ impl Venue {
     /// A venue nobody is connected to.
     pub fn new(settings: VenueSettings) -> Self {
         let catalogue = Catalogue::new(settings.symbols).with_calendar(settings.calendar);
-        let market = Market::new(catalogue, settings.ticks_per_s, settings.seed);
+        let mut market = Market::new(catalogue, settings.ticks_per_s, settings.seed);
+        if let Some(recording) = &settings.recording {
+            market.play(recording);
+        }
         let grants = Grants::new(&settings);
         let rng = Rng::with_seed(settings.seed);
         Self {
@@ -52,6 +63,8 @@ impl Venue {
             ready: VecDeque::new(),
             grants,
             faults: Faults::default(),
+            player: None,
+            played: VecDeque::new(),
             counters: Counters::default(),
             rng,
         }
@@ -93,6 +106,15 @@ impl Venue {
         while let Some(fault) = self.faults.over(now) {
             self.fault(now, fault, false);
         }
+        while let Some(spec) =
+            self.player.as_mut().and_then(|player| player.next(now, self.market.catalogue()))
+        {
+            if self.played.len() == PLAYED_MAX {
+                self.played.pop_front();
+            }
+            self.played.push_back(spec.clone());
+            self.fault(now, spec, true);
+        }
         while let Some(grant) = self.grants.expire(now) {
             self.lose_sessions(now, &Loss { grant: Some(grant), ..Loss::expired() });
         }
@@ -128,7 +150,12 @@ impl Venue {
         let cutoff = self.settings.inactivity_cutoff;
         let waiting = |connection: &&Connection| connection.ending.is_none() && !self.is_stalled();
         let timers = self.connections.values().filter(waiting).map(|connection| connection.deadline(cutoff));
-        let own = [self.market.deadline(), self.faults.deadline(), self.grants.deadline()];
+        let own = [
+            self.market.deadline(),
+            self.faults.deadline(),
+            self.grants.deadline(),
+            self.scenario_deadline(),
+        ];
         timers.chain(own.into_iter().flatten()).min()
     }
 
@@ -163,6 +190,9 @@ impl Venue {
     /// the venue does not have are passed over; [`Venue::check`] finds them.
     pub fn fault(&mut self, now: Now, fault: impl Into<FaultSpec>, on: bool) {
         let spec = fault.into();
+        if on {
+            *self.counters.faults.entry(spec.row().name).or_default() += 1;
+        }
         match (spec.row().lasting, on) {
             (Lasting::Once, true) => self.happen(now, &spec),
             (Lasting::Once, false) => {}
@@ -183,6 +213,30 @@ impl Venue {
         for fault in on {
             self.fault(now, fault, false);
         }
+    }
+
+    /// Begins a scenario now, in place of the one under way. Faults that are on stay on.
+    pub fn play(&mut self, now: Now, scenario: Scenario) {
+        self.player = Some(Player::new(scenario, self.settings.seed, now));
+    }
+
+    /// Ends the scenario under way. Faults that are on stay on until their time is over.
+    pub fn stop_playing(&mut self) {
+        self.player = None;
+    }
+
+    /// The scenario under way, how many faults it has switched on so far, and when it goes on (time elapsed).
+    pub fn scenario(&self) -> Option<(&Scenario, u64, Option<Duration>)> {
+        self.player.as_ref().map(|player| (player.scenario(), player.played, player.deadline()))
+    }
+
+    /// The next fault a scenario has switched on since the last call, for telling people; the last few are kept.
+    pub fn played(&mut self) -> Option<FaultSpec> {
+        self.played.pop_front()
+    }
+
+    fn scenario_deadline(&self) -> Option<Duration> {
+        self.player.as_ref().and_then(Player::deadline)
     }
 
     /// Finds what cannot be meant: symbols the venue does not have.

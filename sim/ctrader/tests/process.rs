@@ -47,6 +47,10 @@ struct Client {
 
 impl Simulator {
     async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    async fn start_with(name: &str, more: &[(&str, &str)]) -> Self {
         let folder = std::env::temp_dir().join(format!("sim-ctrader-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_sim-ctrader"))
@@ -57,6 +61,7 @@ impl Simulator {
             .env("SIM_CA_FILE", folder.join("ca.pem"))
             .env("SIM_SYMBOLS", "5")
             .env("LOG_FORMAT", "json")
+            .envs(more.iter().copied())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -279,6 +284,33 @@ async fn parameters_are_taken_shown_and_refused_by_name() {
     };
     timeout(DEADLINE, over).await.unwrap();
     simulator.dial().await.unwrap().log_in().await;
+}
+
+#[tokio::test]
+async fn a_scenario_is_played_from_a_file_or_from_the_admin_port() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/bad-monday.json");
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/eurusd.jsonl");
+    let simulator =
+        Simulator::start_with("scenario", &[("SIM_SCENARIO", folder), ("SIM_PLAYBACK", recording)]).await;
+    let (_, scenario) = simulator.admin("GET", "/scenario").await;
+    assert_eq!((&scenario["name"], &scenario["faults"]), (&"bad Monday".into(), &0.into()));
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    let text = r#"{"name":"now","steps":[{"at_s":0.05,"fault":"close"}]}"#;
+    let (code, scenario) = simulator.send("POST", "/scenario", text).await;
+    assert_eq!((code, &scenario["name"]), (200, &"now".into()));
+    let (ended, _) = client.end().await;
+    assert!(ended.is_ok(), "{ended:?}");
+    for text in ["{", r#"{"name":"x","steps":[{"at_s":1,"fault":"mute","params":{"symbols":["NOSUCH"]}}]}"#] {
+        assert_eq!(simulator.send("POST", "/scenario", text).await.0, 400);
+    }
+    let (code, scenario) = simulator.admin("DELETE", "/scenario").await;
+    assert_eq!((code, scenario), (200, Value::Null));
+    let mut client = simulator.dial().await.unwrap();
+    client.log_in().await;
+    client.subscribe(1).await;
+    let event = client.answer::<ProtoOaSpotEvent>().await;
+    assert_eq!((event.bid, event.ask), (Some(114_810), Some(114_812)));
 }
 
 #[tokio::test]

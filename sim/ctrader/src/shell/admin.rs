@@ -9,14 +9,33 @@ use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
 
 use super::shared::Shared;
-use crate::{FAULTS, FaultRow, FaultSpec, Lasting, Param, SpecError};
+use crate::{FAULTS, FaultRow, FaultSpec, Lasting, Param, Scenario, SpecError};
 
-/// The switches: `GET /faults`, `POST /faults/<name>` with parameters, `DELETE /faults/<name>`, `DELETE /faults`.
+/// The switches: `GET /faults`, `POST /faults/<name>` with parameters, `DELETE /faults/<name>`, `DELETE /faults`;
+/// `GET`, `POST` and `DELETE /scenario`.
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/faults", get(list).delete(clear))
         .route("/faults/{name}", post(switch_on).delete(switch_off))
+        .route("/scenario", get(scenario).post(play).delete(stop_playing))
         .with_state(shared)
+}
+
+async fn scenario(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(shared.scenario())
+}
+
+async fn play(State(shared): State<Arc<Shared>>, body: String) -> Response {
+    let played = Scenario::read(&body).map_err(|error| error.to_string());
+    match played.and_then(|scenario| shared.play(scenario).map_err(|error| error.to_string())) {
+        Ok(()) => Json(shared.scenario()).into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response(),
+    }
+}
+
+async fn stop_playing(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    shared.stop_playing();
+    scenario(State(shared)).await
 }
 
 async fn list(State(shared): State<Arc<Shared>>) -> Json<Value> {

@@ -40,6 +40,7 @@ impl Collector for VenueMetrics {
         family(&mut encoder, "sim_connections_closed", "Connections closed", "reason", &closed)?;
         family(&mut encoder, "sim_requests", "Messages received", "type", &by(&counters.requests))?;
         family(&mut encoder, "sim_errors", "Error answers", "code", &by(&counters.errors))?;
+        family(&mut encoder, "sim_faults", "Faults switched on", "name", &by(&counters.faults))?;
         fault_gauges(&mut encoder, faults)
     }
 }

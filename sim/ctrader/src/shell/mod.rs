@@ -29,6 +29,9 @@ pub enum ShellError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The scenario names what the venue does not have.
+    #[error("cannot play SIM_SCENARIO: {0}")]
+    Scenario(#[from] crate::SpecError),
     /// The venue's port cannot be opened.
     #[error("cannot listen on SIM_ADDR {addr}: {source}")]
     Listen {

@@ -33,6 +33,9 @@ pub async fn serve(settings: ServerSettings, context: Context) -> Result<(), She
         certificate.write(path)?;
     }
     let shared = Arc::new(Shared::new(settings.venue));
+    if let Some(scenario) = settings.scenario {
+        shared.play(scenario)?;
+    }
     context.metrics.register(|registry| registry.register_collector(Box::new(VenueMetrics(shared.clone()))));
     let status = shared.clone();
     context.status.provide("venue", move || -> Value { status.status() });

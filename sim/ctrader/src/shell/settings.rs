@@ -5,7 +5,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tickcast_service::Reader;
 
-use crate::{Account, ExpiredAnswer, Grant, RateAnswer, SYMBOLS_MAX, VenueSettings};
+use crate::{
+    Account, Catalogue, ExpiredAnswer, Grant, RateAnswer, Recording, SYMBOLS_MAX, Scenario, VenueSettings,
+};
 
 /// How to run the simulator as a process.
 pub struct ServerSettings {
@@ -15,6 +17,8 @@ pub struct ServerSettings {
     pub ca_file: Option<PathBuf>,
     /// Names in the certificate besides `localhost` and `127.0.0.1`.
     pub hosts: Vec<String>,
+    /// What is to go wrong from the start.
+    pub scenario: Option<Scenario>,
     /// The venue itself.
     pub venue: VenueSettings,
 }
@@ -42,7 +46,12 @@ impl ServerSettings {
         let secret = |value: Option<SecretString>, usual: String| {
             value.map_or(usual, |value| value.expose_secret().to_owned())
         };
+        let help = "recorded quotes played in place of the walks, as JSON lines (docs/simulator.md)";
+        let recording = file(reader, "SIM_PLAYBACK", help, |text| {
+            Recording::read(text).map_err(|error| error.to_string())
+        });
         let venue = VenueSettings {
+            recording,
             seed: reader.number(
                 "SIM_SEED",
                 usual.seed,
@@ -132,7 +141,41 @@ impl ServerSettings {
             },
             ..VenueSettings::default()
         };
-        Self { addr, ca_file, hosts, venue }
+        let scenario = file(
+            reader,
+            "SIM_SCENARIO",
+            "faults and when they happen, as JSON (docs/simulator.md)",
+            |text| Scenario::read(text).map_err(|error| error.to_string()),
+        );
+        let catalogue = Catalogue::new(venue.symbols);
+        if let Some(Err(error)) = venue.recording.as_ref().map(|recording| recording.check(&catalogue)) {
+            reader.problem("SIM_PLAYBACK", error.to_string());
+        }
+        let specs = scenario.iter().flat_map(Scenario::specs);
+        let unknown: Vec<String> = specs.flat_map(|spec| spec.unknown_symbols(&catalogue)).collect();
+        if !unknown.is_empty() {
+            let unknown = unknown.join(", ");
+            reader.problem("SIM_SCENARIO", format!("the venue has no symbol {unknown}; see SIM_SYMBOLS"));
+        }
+        Self { addr, ca_file, hosts, scenario, venue }
+    }
+}
+
+/// What a file holds, where one is named; what keeps it from being read is a problem of the setting.
+fn file<T>(
+    reader: &mut Reader,
+    name: &'static str,
+    help: &'static str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let path = reader.path(name, help)?;
+    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    match text.and_then(|text| read(&text)) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            reader.problem(name, format!("{}: {error}", path.display()));
+            None
+        }
     }
 }
 
@@ -201,11 +244,21 @@ mod tests {
             ("SIM_HOSTS", "sim, venue.test"),
             ("SIM_ACCOUNTS", "7:moon"),
             ("SIM_GRANTS", "hush:hush2"),
+            ("SIM_SCENARIO", "/nowhere/at/all.json"),
+            ("SIM_PLAYBACK", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
         ]);
         let settings = ServerSettings::read(&mut reader);
         assert_eq!(settings.hosts, ["sim", "venue.test"]);
         let problems = reader.problems().join("\n");
-        for name in ["SIM_SYMBOLS", "SIM_ADDR", "SIM_RATE_ANSWER", "SIM_ACCOUNTS", "SIM_GRANTS"] {
+        for name in [
+            "SIM_SYMBOLS",
+            "SIM_ADDR",
+            "SIM_RATE_ANSWER",
+            "SIM_ACCOUNTS",
+            "SIM_GRANTS",
+            "SIM_SCENARIO: /nowhere",
+            "SIM_PLAYBACK",
+        ] {
             assert!(problems.contains(name), "{problems}");
         }
         assert!(!problems.contains("hush"));

@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use super::outbox::Outbox;
 use crate::{
-    ConnectionId, Ending, Fault, FaultRow, FaultSet, FaultSpec, Now, Output, Reason, SpecError, Venue,
-    VenueSettings,
+    ConnectionId, Ending, Fault, FaultRow, FaultSet, FaultSpec, Now, Output, Reason, Scenario, SpecError,
+    Venue, VenueSettings,
 };
 
 /// The shortest time between two looks at the market: quotes due closer together leave in one write.
@@ -81,6 +81,39 @@ impl Shared {
     pub(super) fn heal(&self) {
         info!("faults ended");
         self.act(|held, now| held.venue.heal(now));
+    }
+
+    /// Begins a scenario.
+    ///
+    /// # Errors
+    /// [`SpecError`] where it names symbols the venue does not have.
+    pub(super) fn play(&self, scenario: Scenario) -> Result<(), SpecError> {
+        self.look(|venue| scenario.specs().try_for_each(|spec| venue.check(spec)))?;
+        info!(scenario = scenario.name, "scenario begins");
+        self.act(|held, now| held.venue.play(now, scenario));
+        Ok(())
+    }
+
+    /// Ends the scenario under way.
+    pub(super) fn stop_playing(&self) {
+        info!("scenario ended");
+        self.act(|held, _| held.venue.stop_playing());
+    }
+
+    /// The scenario under way; null where there is none.
+    pub(super) fn scenario(&self) -> Value {
+        let elapsed = self.now().elapsed;
+        self.look(|venue| {
+            let Some((scenario, faults, next)) = venue.scenario() else { return Value::Null };
+            let next_in = next.map(|at| at.saturating_sub(elapsed));
+            json!({
+                "name": scenario.name,
+                "about": scenario.about,
+                "seed": scenario.seed,
+                "faults": faults,
+                "next_in_ms": next_in.and_then(|left| u64::try_from(left.as_millis()).ok()),
+            })
+        })
     }
 
     /// What was chosen about a fault that is on, and how long it lasts yet.
@@ -156,6 +189,9 @@ impl Shared {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let result = call(&mut held, now);
         held.dispatch();
+        while let Some(spec) = held.venue.played() {
+            info!(fault = spec.row().name, on = true, params = %spec.params(), "fault switched by the scenario");
+        }
         let faults = held.venue.faults();
         self.faults.send_if_modified(|known| std::mem::replace(known, faults) != faults);
         drop(held);

@@ -8,5 +8,6 @@ mod calendar;
 mod faults;
 mod normal;
 mod requests;
+mod scenarios;
 mod sessions;
 mod streams;
