@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tickcast_session::{Now, SessionOutput};
+use tracing::{error, info};
 
 use crate::memory::Memory;
 use crate::messages::{Refusal, wire};
@@ -156,6 +157,7 @@ impl Renewal {
         if self.state != State::Asked {
             out.odd("late_tokens");
         }
+        info!("access token renewed");
         self.state = State::Idle;
         self.adopted = Some(live);
         self.adopted_at = Some(now.elapsed);
@@ -188,9 +190,12 @@ impl Renewal {
         self.state = State::Idle;
         self.failure = Some(format!("renewing it was refused: {}", refusal.words()));
         if refusal.meaning() == Meaning::Token {
-            // It works once: another try could only be refused again.
+            // It works once: another try could only be refused again. The access token may last for days yet, in which a
+            // person can act, so this is said now and not when it ends.
             self.memory.lock().tokens.refresh_refused();
             out.odd("refresh_token_refused");
+            let refusal = refusal.words();
+            error!(refusal, "refresh token not accepted: give the application access again and set new tokens");
         } else {
             out.odd("refresh_failed");
         }
