@@ -195,7 +195,10 @@ impl Renewal {
             self.memory.lock().tokens.refresh_refused();
             out.odd("refresh_token_refused");
             let refusal = refusal.words();
-            error!(refusal, "refresh token not accepted: give the application access again and set new tokens");
+            error!(
+                refusal,
+                "refresh token not accepted: give the application access again and set new tokens"
+            );
         } else {
             out.odd("refresh_failed");
         }

@@ -115,6 +115,7 @@ struct Field {
     packed: bool,
 }
 
+/// Row 22 of the venue's pitfalls: the definitions are our own, and agree with the published ones.
 #[test]
 fn our_files_say_what_the_official_schema_says() {
     if !Path::new(OFFICIAL).exists() {

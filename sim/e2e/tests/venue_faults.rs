@@ -139,6 +139,7 @@ async fn connecting_fails(fault: &str, cause: &str, ingest: &'static [(&str, &st
     goes_on(&mut client, &before).await;
 }
 
+/// Row 17 of the venue's pitfalls.
 #[tokio::test]
 async fn a_handshake_that_hangs_is_given_up_and_tried_again() {
     connecting_fails("hang-tls", "connect_timeout", &[("CONNECT_TIMEOUT_MS", "500")]).await;

@@ -313,6 +313,7 @@ fn dialling_and_login_share_one_time_limit() {
     assert_eq!(bench.health().attempt, 1);
 }
 
+/// cTrader facts 4, rows 2 and 21.
 #[test]
 fn silence_ends_a_link_and_any_byte_is_life() {
     let mut bench = Bench::ready();
@@ -322,6 +323,7 @@ fn silence_ends_a_link_and_any_byte_is_life() {
     assert_eq!(closes(&bench.pass(s(1))), [CauseKind::Silence]);
 }
 
+/// cTrader facts 4, row 19.
 #[test]
 fn failures_are_forgotten_only_after_a_stable_session() {
     let mut bench = Bench::ready();

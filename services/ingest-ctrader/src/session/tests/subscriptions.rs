@@ -31,6 +31,22 @@ fn prices_are_scaled_by_100000_whatever_the_digits() {
     assert_eq!((tick.bid.unwrap().units(), tick.bid.unwrap().scale(), tick.digits), (2_529_084_000, 5, 2));
 }
 
+/// Row 12: a live bar that rides on an event is not read, so its absent close is no price.
+#[test]
+fn a_live_bar_inside_an_event_is_no_price() {
+    let mut played = Played::holding(&["EURUSD"]);
+    let bar = wire::ProtoOaTrendbar { volume: 58, low: Some(114_809), ..Default::default() };
+    let event = wire::ProtoOaSpotEvent {
+        ctid_trader_account_id: ACCOUNT,
+        symbol_id: 1,
+        bid: Some(114_811),
+        ask: Some(114_813),
+        trendbar: vec![bar],
+        ..Default::default()
+    };
+    assert_eq!(sides(&played.event(&event)[0]), (114_811, 114_813));
+}
+
 #[test]
 fn nothing_is_published_before_both_sides_are_known() {
     let mut played = Played::ready();
