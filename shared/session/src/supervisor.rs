@@ -131,6 +131,8 @@ struct Up<S> {
     session: S,
     last_heard: Duration,
     progress: Progress,
+    /// True until data went stale since the login: whatever stale spell there is began before it.
+    proving: bool,
     /// What this session waits to have stored.
     keeping: Option<u64>,
 }
@@ -290,6 +292,7 @@ impl<S: Session> Supervisor<S> {
             session,
             last_heard: now.elapsed,
             progress: Progress::LoggingIn { until: give_up_at },
+            proving: true,
             keeping: None,
         });
         self.set_link(now, LinkState::Up);
@@ -491,6 +494,7 @@ impl<S: Session> Supervisor<S> {
             self.symbols_wait();
         } else if !ready && accepted {
             up.progress = Progress::Ready { since: now.elapsed, stable: false };
+            up.proving = true;
             self.link_cause = None;
             let away = now.elapsed.saturating_sub(self.unready_since);
             self.actions.push_back(Action::Recovered(away));

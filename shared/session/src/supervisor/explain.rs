@@ -20,6 +20,12 @@ impl<S: Session> Supervisor<S> {
     }
 
     fn link_hop(&self, now: Now) -> Hop {
+        let since_ms = Some(self.axes.link_since_ms);
+        // The link is there to be had, what is wrong is said by the next hop.
+        if self.axes.auth == AuthState::Refused && self.axes.link != LinkState::Up {
+            let detail = "let go, as the login was refused".to_owned();
+            return hop("link", true, since_ms, detail, self.next_attempt(now));
+        }
         let cause = self.link_cause.as_ref().map(ToString::to_string).unwrap_or_default();
         let (detail, next) = match (self.axes.link, &self.phase) {
             (LinkState::Up, _) => ("connected".to_owned(), String::new()),
@@ -30,13 +36,15 @@ impl<S: Session> Supervisor<S> {
                     format!("given up in {left} ms if nobody answers"),
                 )
             }
-            (_, Phase::Waiting { until }) => {
-                let left = millis(until.saturating_sub(now.elapsed));
-                (cause, format!("attempt {} in {left} ms", self.backoff.attempt() + 1))
-            }
-            _ => (cause, String::new()),
+            _ => (cause, self.next_attempt(now)),
         };
-        hop("link", self.axes.link == LinkState::Up, Some(self.axes.link_since_ms), detail, next)
+        hop("link", self.axes.link == LinkState::Up, since_ms, detail, next)
+    }
+
+    fn next_attempt(&self, now: Now) -> String {
+        let Phase::Waiting { until } = self.phase else { return String::new() };
+        let left = millis(until.saturating_sub(now.elapsed));
+        format!("attempt {} in {left} ms", self.backoff.attempt() + 1)
     }
 
     fn login_hop(&self) -> Hop {
@@ -90,7 +98,8 @@ impl<S: Session> Supervisor<S> {
             let known = until.map(|until| format!("opens at {until}"));
             ("the market is closed", known.unwrap_or_else(|| "next opening not known".to_owned()))
         };
-        hop("schedule", span.open, since_ms, detail.to_owned(), next)
+        // A closed market is as it should be.
+        hop("schedule", true, since_ms, detail.to_owned(), next)
     }
 
     fn ticks_hop(&self, now: Now, symbol: &Symbol) -> Hop {
@@ -114,9 +123,11 @@ impl<S: Session> Supervisor<S> {
                 let left = millis(pulse.ask_at.saturating_sub(now.elapsed));
                 format!("asked for {} times, again in {left} ms", pulse.asked)
             }
+            Some(SymbolState::Closed) => "prices come again when the market opens".to_owned(),
             _ => String::new(),
         };
-        hop("ticks", channel.is_live(), since_ms, detail, next)
+        let ok = channel.is_live() || channel.state() == Some(SymbolState::Closed);
+        hop("ticks", ok, since_ms, detail, next)
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tickcast_model::{Cause, CauseKind, DataState, StateChange, Symbol, SymbolState, Tick};
 
-use super::{Action, Phase, Supervisor};
+use super::{Action, Phase, Progress, Supervisor, Up};
 use crate::pulse::NEVER;
 use crate::{MarketHours, Note, Now, Session};
 
@@ -46,10 +46,10 @@ impl WallClock {
 
 impl<S: Session> Supervisor<S> {
     pub(super) fn tick(&mut self, now: Now, symbol: &Symbol, tick: Tick) {
-        if !self.is_ready() {
+        let Phase::Up(Up { progress: Progress::Ready { .. }, proving, .. }) = self.phase else {
             self.actions.push_back(Action::Note(Note::Odd("tick_before_ready")));
             return;
-        }
+        };
         // Only ticks of wanted symbols make one live, and one that is not wanted any more is forgotten.
         let wanted = self.demand.wanted();
         let channel = self.ledger.get_mut(symbol);
@@ -58,24 +58,29 @@ impl<S: Session> Supervisor<S> {
             self.actions.push_back(Action::Note(Note::Odd(odd)));
             return;
         };
-        // A snapshot is a state, not a new quote: it shows that a subscription works, and does not end a stale spell.
-        let quote = !tick.snapshot;
-        if quote || self.freshness.state() != DataState::Stale {
-            self.freshness.tick(now.elapsed);
-        }
-        self.actions.push_back(Action::Event(channel.tick(symbol, tick)));
         let before = channel.state();
+        let is_live = before == Some(SymbolState::Live);
+        // A snapshot is a state, not a new quote: it shows that a new subscription works. It ends no stale spell of a symbol, none
+        // of the venue that began while we were logged in, and opens no market.
+        let quote = !tick.snapshot;
+        let flows = proving || self.freshness.state() != DataState::Stale;
+        let shows = quote || flows && (is_live || before == Some(SymbolState::Pending));
+        self.actions.push_back(Action::Event(channel.tick(symbol, tick)));
         if quote {
             channel.pulse.beat(now.elapsed, self.spell, &self.bounds);
-        } else if before == Some(SymbolState::Pending) {
+        } else if shows && !is_live {
             channel.pulse.since = now.elapsed;
-        } else {
-            return;
         }
-        let due = now.elapsed + channel.pulse.threshold(&self.bounds);
-        self.agenda.hurry(symbol, &mut channel.pulse, due);
-        if before != Some(SymbolState::Live) {
+        if shows {
+            let due = channel.pulse.since + channel.pulse.threshold(&self.bounds);
+            self.agenda.hurry(symbol, &mut channel.pulse, due);
+        }
+        if shows && !is_live {
             self.state(symbol, StateChange::plain(SymbolState::Live));
+            self.count_expected(now);
+        }
+        if shows {
+            self.freshness.tick(now.elapsed);
         }
     }
 
@@ -173,8 +178,11 @@ impl<S: Session> Supervisor<S> {
     /// Looks at every symbol whose time has come, and at all schedules where the wall clock was set.
     pub(super) fn look(&mut self, now: Now) {
         let stepped = self.wall_clock.stepped(now);
-        if stepped || self.wall_clock.recheck_at <= now.elapsed {
+        let due = self.wall_clock.recheck_at <= now.elapsed;
+        if due {
             self.wall_clock.recheck_at = now.elapsed + RECHECK_EVERY;
+        }
+        if stepped || due {
             for symbol in Arc::clone(self.demand.wanted()).iter() {
                 let span = self.ledger.get(symbol).and_then(|channel| channel.pulse.seen_span());
                 if span.is_some_and(|span| stepped || !span.contains(now.unix_ms())) {
@@ -267,6 +275,9 @@ impl<S: Session> Supervisor<S> {
     /// Nothing that could tick does: says so for every symbol that was live, and asks for all that are silent.
     pub(super) fn went_stale(&mut self, now: Now) {
         self.spell = self.spell.wrapping_add(1).max(1);
+        if let Phase::Up(up) = &mut self.phase {
+            up.proving = false;
+        }
         for symbol in Arc::clone(self.demand.wanted()).iter() {
             if self.ledger.state_of(symbol) == Some(SymbolState::Live) {
                 self.state(symbol, silent(self.settings.stale_after));

@@ -6,6 +6,7 @@ use tickcast_model::{Body, DataState, Instrument, StateChange, SymbolState, Tick
 use super::*;
 use crate::{MarketHours, Standing};
 
+mod life;
 mod market;
 
 /// Reads one letter a command, a capital one for GBPUSD instead of EURUSD: `h` its market's hours, `x` it is refused,
