@@ -542,6 +542,27 @@ fn a_pause_is_seen_whatever_is_called_first_and_closes_only_what_there_is() {
 }
 
 #[test]
+fn no_lease_ends_in_a_pause_for_nobody_could_be_heard() {
+    let mut bench = Bench::ready();
+    let lease = Lease {
+        holder: "short".into(),
+        generation: 1,
+        ttl_ms: 15_000,
+        symbols: vec![symbol("GBPUSD")],
+        repeat_last: false,
+    };
+    bench.supervisor.lease(bench.now(), lease);
+    bench.elapsed += s(60);
+    bench.supervisor.timeout(bench.now());
+    bench.supervisor.dialled(bench.now());
+    // Longer than a symbol lingers whose lease has ended.
+    bench.pass_with(s(10), s(1), b"");
+    assert!(bench.supervisor.wanted().contains("GBPUSD"));
+    bench.pass_with(s(11), s(1), b"");
+    assert!(!bench.supervisor.wanted().contains("GBPUSD"), "it runs anew and ends");
+}
+
+#[test]
 fn a_short_delay_is_no_pause_and_a_quiet_link_is_none_either() {
     let mut bench = Bench::ready();
     bench.elapsed += s(5);
