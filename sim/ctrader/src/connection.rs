@@ -17,6 +17,9 @@ use crate::outgoing::{OUTGOING_BYTES_MAX, Outgoing};
 use crate::settings::VenueSettings;
 use crate::wire::{ProtoOaSpotEvent, ProtoOaTrendbarPeriod as Period};
 
+/// Answers that may be held back on one connection; one that asks on is disconnected.
+const DELAYED_MAX: usize = 4_096;
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) decoder: FrameDecoder,
@@ -150,6 +153,8 @@ impl Connection {
         for _ in 0..=usize::from(manner.twice) {
             if manner.delay.is_zero() {
                 self.send_raw(now, &frame);
+            } else if self.delayed.len() >= DELAYED_MAX {
+                self.end(Ending::Reset, Reason::SlowReader);
             } else {
                 let due = now.elapsed + manner.delay;
                 let at = self.delayed.partition_point(|(earlier, _)| *earlier <= due);

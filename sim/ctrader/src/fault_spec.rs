@@ -120,7 +120,9 @@ impl FaultSpec {
         let row = fault.row();
         let mut spec = Self::from(fault);
         for param in row.params {
-            if rng.u8(..100) < 40 {
+            // A change of every symbol at once leaves nothing to be asked for.
+            let needed = fault == Fault::SymbolChanged && param.param == Param::Symbols;
+            if !needed && rng.u8(..100) < 40 {
                 continue;
             }
             let chosen = match param.kind {
@@ -329,6 +331,7 @@ mod tests {
         for spec in draws(5) {
             assert_eq!(FaultSpec::read(spec.fault(), &spec.params()).unwrap(), spec);
             assert!(spec.unknown_symbols(&catalogue).is_empty());
+            assert!(spec.fault() != Fault::SymbolChanged || !spec.texts(Param::Symbols).is_empty());
         }
     }
 }

@@ -6,7 +6,7 @@ use sim_ctrader::wire::{
     ProtoErrorRes, ProtoOaAccountAuthRes, ProtoOaErrorRes, ProtoOaSpotEvent, ProtoOaSubscribeSpotsRes,
     ProtoOaTraderReq, ProtoOaVersionReq, ProtoOaVersionRes,
 };
-use sim_ctrader::{Fault, Payload as _};
+use sim_ctrader::{Ending, Fault, Payload as _, Reason};
 
 const VERSION: ProtoOaVersionReq = ProtoOaVersionReq { payload_type: None };
 
@@ -59,6 +59,19 @@ fn a_delayed_answer_comes_when_it_is_due_and_events_do_not_wait_for_it() {
     let order: Vec<_> =
         [bench.next(id), bench.next(id)].map(|said| said.unwrap().client_msg_id.unwrap()).into();
     assert_eq!(order, ["second", "first"]);
+}
+
+#[test]
+fn answers_held_back_are_bounded_and_a_client_that_asks_on_is_given_up() {
+    let mut bench = Bench::usual();
+    let id = bench.log_in();
+    bench.fault("delayed-answer", &json!({ "delay_ms": 600_000 }));
+    for _ in 0..4_096 {
+        bench.ask(id, &VERSION);
+    }
+    assert_eq!(bench.closed(id), None);
+    bench.ask(id, &VERSION);
+    assert_eq!(bench.closed(id), Some((Ending::Reset, Reason::SlowReader)));
 }
 
 #[test]
