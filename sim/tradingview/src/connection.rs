@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) charts: BTreeMap<Arc<str>, ChartSession>,
     /// Sessions ever created here.
     pub(crate) sessions_made: usize,
+    /// The script has begun.
+    pub(crate) scripted: bool,
     /// Messages that came while the venue was stalled.
     pub(crate) inbox: VecDeque<String>,
     pub(crate) ending: Option<(Ending, Reason)>,
@@ -77,6 +79,7 @@ impl Connection {
             quotes: BTreeMap::new(),
             charts: BTreeMap::new(),
             sessions_made: 0,
+            scripted: false,
             inbox: VecDeque::new(),
             ending: None,
             queued: false,

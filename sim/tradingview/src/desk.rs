@@ -139,10 +139,23 @@ impl Desk<'_> {
         }
         self.connection.sessions_made += 1;
         if method == "quote_create_session" {
+            self.play(&name);
             self.connection.quotes.insert(name, QuoteSession::default());
         } else {
             self.connection.charts.insert(name, crate::charts::ChartSession::default());
         }
+    }
+
+    /// The script begins with the first quote session.
+    fn play(&mut self, session: &str) {
+        let Some(script) = &self.settings.script else { return };
+        if std::mem::replace(&mut self.connection.scripted, true) {
+            return;
+        }
+        for (after, payloads) in script.for_session(session) {
+            self.connection.put_late(self.now.elapsed + after, payloads);
+        }
+        self.connection.release(self.now, self.faults);
     }
 
     /// Frames for the client, in one message.

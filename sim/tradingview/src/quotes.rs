@@ -64,7 +64,7 @@ impl Desk<'_> {
         let Some(quotes) = self.connection.quotes.get_mut(session) else { return };
         let returns = quotes.leaving.remove(key).is_some();
         quotes.keys.insert(key.clone(), subscription);
-        if lost {
+        if lost || self.settings.script.is_some() {
             return;
         }
         if !returns {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::script::Script;
+
 /// The token of those who have none (facts 5.3).
 pub const ANONYMOUS_TOKEN: &str = "unauthorized_user_token";
 
@@ -34,6 +36,8 @@ pub struct VenueSettings {
     pub connections_max: usize,
     /// Sessions a connection may ever create (facts 5.4).
     pub sessions_max: usize,
+    /// Played in place of the market where there is one: added keys are judged and not answered (facts 8).
+    pub script: Option<Script>,
 }
 
 impl Default for VenueSettings {
@@ -52,6 +56,7 @@ impl Default for VenueSettings {
             strict: false,
             connections_max: 20,
             sessions_max: 200,
+            script: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim_tradingview::{
     ANONYMOUS_TOKEN, ConnectionId, Ending, FAULTS, Fault, FaultSpec, Lasting, Message, Now, Output, Reason,
-    Refusal, Venue, VenueSettings, payloads, put_frame,
+    Refusal, Script, Venue, VenueSettings, payloads, put_frame,
 };
 
 const QS: &str = "qs_A1b2C3d4E5f6";
@@ -531,6 +531,32 @@ fn the_same_seed_tells_the_same() {
     };
     assert_eq!(tell(3), tell(3));
     assert_ne!(tell(3), tell(4));
+}
+
+#[test]
+fn a_script_is_played_letter_by_letter_in_place_of_the_market() {
+    let text = concat!(
+        "0 {\"m\":\"qsd\",\"p\":[\"$QS\",{\"n\":\"OANDA:EURUSD\",\"s\":\"ok\",\"v\":{\"lp\":1e+100}}]}\n",
+        "+ {\"m\":\"quote_completed\",\"p\":[\"$QS\",\"OANDA:EURUSD\"]}\n",
+        "1500 ~h~9\n",
+    );
+    let script = Script::read(text).unwrap();
+    let mut bench = Bench::new(VenueSettings { script: Some(script), ..VenueSettings::default() });
+    let id = bench.watching(&["OANDA:EURUSD"]);
+    let messages = bench.messages(id);
+    assert_eq!(messages.len(), 2, "the greeting, and both lines in one message");
+    assert!(
+        messages[1].contains("\"lp\":1e+100")
+            && messages[1].ends_with("[\"qs_A1b2C3d4E5f6\",\"OANDA:EURUSD\"]}")
+    );
+    bench.run(1_499);
+    assert!(bench.messages(id).is_empty());
+    bench.run(1);
+    assert_eq!(bench.messages(id), ["~m~4~m~~h~9"]);
+    bench.run(8_000);
+    assert!(bench.messages(id).is_empty());
+    bench.add(id, &["OANDA:NOSUCH"]);
+    assert_eq!(bench.said(id)[0].1[1]["s"], "error");
 }
 
 mod faults {

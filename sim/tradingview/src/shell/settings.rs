@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret as _, SecretString};
 use tickcast_service::Reader;
 
-use crate::{SYMBOLS_MAX, VenueSettings};
+use crate::{SYMBOLS_MAX, Script, VenueSettings};
 
 /// How to run the simulator as a process.
 pub struct ServerSettings {
@@ -38,6 +38,15 @@ impl ServerSettings {
         );
         let hosts =
             hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
+        let script = reader.path(
+            "SIM_PLAYBACK",
+            "a recorded session, played to every client in place of the market; lines of <ms> <payload>",
+        );
+        let script = script.and_then(|path| {
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            let script = text.and_then(|text| Script::read(&text).map_err(|error| error.to_string()));
+            script.map_err(|why| reader.problem("SIM_PLAYBACK", format!("{}: {why}", path.display()))).ok()
+        });
         let secret = |value: Option<SecretString>, usual: String| {
             value.map_or(usual, |value| value.expose_secret().to_owned())
         };
@@ -113,6 +122,7 @@ impl ServerSettings {
                 "",
                 "sessions a connection may create in its life",
             ),
+            script,
         };
         Self { addr, ca_file, hosts, venue }
     }
@@ -142,12 +152,13 @@ mod tests {
             ("SIM_ADDR", "nowhere"),
             ("SIM_BOOK", "never"),
             ("SIM_STRICT", "perhaps"),
+            ("SIM_PLAYBACK", "/no/such/file"),
             ("SIM_HOSTS", "sim, venue.test"),
         ]);
         let settings = ServerSettings::read(&mut reader);
         assert_eq!(settings.hosts, ["sim", "venue.test"]);
         let problems = reader.problems().join("\n");
-        for name in ["SIM_SYMBOLS", "SIM_ADDR", "SIM_BOOK", "SIM_STRICT"] {
+        for name in ["SIM_SYMBOLS", "SIM_ADDR", "SIM_BOOK", "SIM_STRICT", "SIM_PLAYBACK"] {
             assert!(problems.contains(name), "{problems}");
         }
     }
