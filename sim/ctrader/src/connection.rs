@@ -23,6 +23,7 @@ const DELAYED_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) decoder: FrameDecoder,
+    pub(crate) received_bytes: u64,
     pub(crate) limits: RequestLimits,
     /// The application has been let in.
     pub(crate) application: bool,
@@ -108,6 +109,7 @@ impl Connection {
     pub(crate) fn new(settings: &VenueSettings, now: Now, silence: Duration) -> Self {
         Self {
             decoder: FrameDecoder::new(settings.frame_bytes_max),
+            received_bytes: 0,
             limits: RequestLimits::new(settings.requests_per_s, settings.historical_per_s),
             application: false,
             sessions: BTreeMap::new(),

@@ -74,6 +74,8 @@ impl Reason {
 pub struct Counters {
     /// Connections opened.
     pub opened: u64,
+    /// Bytes received on all connections.
+    pub received_bytes: u64,
     /// Connections closed, by reason.
     pub closed: BTreeMap<Reason, u64>,
     /// Messages received, by name of their payload type.

@@ -91,10 +91,12 @@ impl Venue {
 
     /// Bytes came in on a connection. Unknown names, and connections about to end, are ignored.
     pub fn receive(&mut self, id: ConnectionId, now: Now, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.ending.is_none())
-        else {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.received_bytes += bytes.len() as u64;
+        self.counters.received_bytes += bytes.len() as u64;
+        if connection.ending.is_some() {
             return;
-        };
+        }
         connection.decoder.push(bytes);
         if !self.is_stalled() {
             self.work(id, now);
@@ -270,6 +272,11 @@ impl Venue {
     /// Every connection there is.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
         self.connections.keys().copied()
+    }
+
+    /// Bytes a connection has sent, for looking at from outside.
+    pub fn received_bytes(&self, id: ConnectionId) -> u64 {
+        self.connections.get(&id).map_or(0, |connection| connection.received_bytes)
     }
 
     /// True where an account has a session on this connection.

@@ -15,12 +15,24 @@ pub struct Nats {
     process: Option<Process>,
     place: PathBuf,
     addr: SocketAddr,
+    arguments: Vec<String>,
 }
 
 impl Nats {
     /// Starts one on a free port.
     pub async fn start(place: &Path) -> Self {
-        let process = serve(place, "-1");
+        let nats = Self::start_with(place, &["-js", "-sd", place.join("nats").to_str().unwrap()]).await;
+        nats.nobody_leads().await;
+        nats
+    }
+
+    /// Starts one without JetStream.
+    pub(crate) async fn start_without_jetstream(place: &Path) -> Self {
+        Self::start_with(place, &[]).await
+    }
+
+    async fn start_with(place: &Path, arguments: &[&str]) -> Self {
+        let process = serve(place, "-1", arguments);
         let file = place.join(format!("nats-server_{}.ports", process.pid()));
         let addr = eventually("nats-server to tell its port", async || {
             let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
@@ -29,9 +41,8 @@ impl Nats {
             addr.ok_or(text)
         })
         .await;
-        let nats = Self { process: Some(process), place: place.to_owned(), addr };
-        nats.nobody_leads().await;
-        nats
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self { process: Some(process), place: place.to_owned(), addr, arguments }
     }
 
     /// Says what only somebody who knows all ingests can say: nobody leads (docs/bus.md). Without it the first ingest at a
@@ -71,22 +82,19 @@ impl Nats {
     /// Starts it again on the same port.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "nats-server runs");
-        self.process = Some(serve(&self.place, &self.addr.port().to_string()));
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.process = Some(serve(&self.place, &self.addr.port().to_string(), &arguments));
+    }
+
+    /// Loses everything it has stored.
+    pub fn wipe(&mut self) {
+        assert!(self.process.is_none(), "nats-server runs");
+        fs::remove_dir_all(self.place.join("nats")).unwrap();
     }
 }
 
-fn serve(place: &Path, port: &str) -> Process {
-    let data = place.join("nats");
-    let arguments = [
-        "-a",
-        "127.0.0.1",
-        "-p",
-        port,
-        "-js",
-        "-sd",
-        data.to_str().unwrap(),
-        "--ports_file_dir",
-        place.to_str().unwrap(),
-    ];
+fn serve(place: &Path, port: &str, more: &[&str]) -> Process {
+    let mut arguments = vec!["-a", "127.0.0.1", "-p", port, "--ports_file_dir", place.to_str().unwrap()];
+    arguments.extend(more);
     Process::start(place, "nats-server", Path::new("nats-server"), &arguments, &[])
 }

@@ -80,6 +80,18 @@ impl Spine {
         self.place.path()
     }
 
+    /// Starts an ingest at a bus that has no JetStream, and waits until it has ended: its exit code and log.
+    pub async fn ingest_without_jetstream() -> (Option<i32>, String) {
+        let place = Place::new();
+        let setup = Setup::default();
+        let nats = Nats::start_without_jetstream(place.path()).await;
+        let sim = Sim::start(&place, &setup).await;
+        let mut ingest = Ingest::start(&place, &setup, &nats, &sim).await;
+        ingest.process.allow_error("no JetStream");
+        let status = ingest.process.ended().await;
+        (status.code(), ingest.process.log_text())
+    }
+
     /// Starts the ingest once more, after it was ended.
     pub async fn restart_ingest(&mut self) {
         self.ingest = Ingest::start(&self.place, &self.setup, &self.nats, &self.sim).await;

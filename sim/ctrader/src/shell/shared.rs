@@ -162,7 +162,12 @@ impl Shared {
             let connection = |id: ConnectionId| {
                 let accounts: Vec<i64> = venue.logged_in(id).collect();
                 let symbols: Vec<&str> = venue.subscribed(id).into_iter().filter_map(name).collect();
-                json!({ "id": id.number(), "accounts": accounts, "symbols": symbols })
+                json!({
+                    "id": id.number(),
+                    "accounts": accounts,
+                    "symbols": symbols,
+                    "received_bytes": venue.received_bytes(id),
+                })
             };
             let connections: Vec<Value> = venue.connections().map(connection).collect();
             let counters = venue.counters();
@@ -174,6 +179,7 @@ impl Shared {
             json!({
                 "connections_opened": counters.opened,
                 "connections_current": connections.len(),
+                "received_bytes": counters.received_bytes,
                 "connections": connections,
                 "symbols_offered": listings.len(),
                 "ticks_per_s": venue.settings().ticks_per_s,
