@@ -123,6 +123,11 @@ impl VenueTracker {
         is_news
     }
 
+    /// The incarnation that was believed last.
+    pub fn epoch(&self) -> u64 {
+        self.heard.as_ref().map_or(0, |(health, _)| health.epoch)
+    }
+
     /// Takes the state of the bus connection.
     pub fn bus(&mut self, is_up: bool, now: Now) {
         if self.bus_is_up != is_up {

@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -187,7 +187,7 @@ impl Interest {
             match (channel.reader_count() > 0, venue.held.get_mut(&key.symbol)) {
                 (true, Some(held)) => held.idle_since = None,
                 (true, None) => {
-                    if let Some(held) = self.subscribe(channel, &venue.metrics, streams).await {
+                    if let Some(held) = self.subscribe(venue.number, channel, &venue.metrics, streams).await {
                         venue.held.insert(key.symbol.clone(), held);
                     } else {
                         next = now + COMMAND_WITHIN;
@@ -213,6 +213,7 @@ impl Interest {
 
     async fn subscribe(
         &self,
+        number: VenueNumber,
         channel: &Arc<Channel>,
         metrics: &Arc<TickMetrics>,
         streams: &mpsc::Sender<ChannelStream>,
@@ -229,7 +230,9 @@ impl Interest {
         };
         debug!(%venue, %symbol, "channel taken up");
         let (until, ended) = oneshot::channel();
-        let stream = ChannelStream { subscriber, ended, channel: channel.clone(), metrics: metrics.clone() };
+        let epoch = self.venues.epoch(number).clone();
+        let stream =
+            ChannelStream { subscriber, ended, channel: channel.clone(), metrics: metrics.clone(), epoch };
         streams.send(stream).await.ok()?;
         Some(Held { _until: until, idle_since: None })
     }
@@ -289,6 +292,8 @@ struct ChannelStream {
     ended: oneshot::Receiver<()>,
     channel: Arc<Channel>,
     metrics: Arc<TickMetrics>,
+    /// The greatest epoch heard of from the venue.
+    epoch: Arc<AtomicU64>,
 }
 
 impl ChannelStream {
@@ -303,7 +308,7 @@ impl ChannelStream {
         let mut arrived_us = None;
         while let Some(message) = ready!(self.subscriber.poll_next_unpin(cx)) {
             let arrived_us = *arrived_us.get_or_insert_with(unix_us);
-            take(&self.channel, &self.metrics, &message, arrived_us, metrics);
+            take(&self.channel, &self.epoch, &self.metrics, &message, arrived_us, metrics);
         }
         Poll::Ready(())
     }
@@ -331,6 +336,7 @@ async fn pump(
 
 fn take(
     channel: &Channel,
+    epoch: &AtomicU64,
     ticks: &TickMetrics,
     message: &Message,
     arrived_us: i64,
@@ -345,6 +351,15 @@ fn take(
             return;
         }
     };
+    let known = epoch.load(Ordering::Relaxed);
+    if event.position.epoch < known {
+        // The channel itself may not have heard of the new leader yet.
+        ticks.old_epoch.inc();
+        return;
+    }
+    if event.position.epoch > known {
+        epoch.fetch_max(event.position.epoch, Ordering::Relaxed);
+    }
     let published = channel.publish(&event, arrived_us);
     trace!(venue = %key.venue, symbol = %key.symbol, position = ?event.position, ?published, "event");
     match published {

@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,8 @@ struct VenueState {
     tracker: Mutex<VenueTracker>,
     /// Kept while the venue is away.
     book: RwLock<Option<Arc<Book>>>,
+    /// The greatest epoch heard of, in whatever channel or in the venue's health: what comes with a smaller one is late.
+    epoch: Arc<AtomicU64>,
 }
 
 /// A list with nothing in it.
@@ -45,6 +48,7 @@ impl Venues {
         let state = |id: &VenueId| VenueState {
             tracker: Mutex::new(VenueTracker::new(id.clone(), now)),
             book: RwLock::new(None),
+            epoch: Arc::default(),
         };
         Self { states: ids.iter().map(state).collect(), ids, hub }
     }
@@ -70,6 +74,11 @@ impl Venues {
     /// What is made of the venue's health. Hold it shortly.
     pub fn tracker(&self, venue: VenueNumber) -> MutexGuard<'_, VenueTracker> {
         self.states[usize::from(venue)].tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The epoch of which everything of the venue has to be, at least.
+    pub fn epoch(&self, venue: VenueNumber) -> &Arc<AtomicU64> {
+        &self.states[usize::from(venue)].epoch
     }
 
     /// The venue's catalogue, where it is known.

@@ -1,5 +1,6 @@
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Request};
@@ -86,8 +87,20 @@ impl Watch {
     fn hear(&self, id: &VenueId, payload: &[u8]) {
         match decode_health(payload) {
             Ok(health) if health.venue == *id => {
+                let mut tracker = self.venues.tracker(self.venue);
+                let before = tracker.epoch();
+                let is_news = tracker.hear(health, now());
+                let epoch = tracker.epoch();
+                drop(tracker);
+                let heard = self.venues.epoch(self.venue);
+                if epoch < before {
+                    // The later incarnation is gone for good; then what the earlier one says counts again.
+                    heard.store(epoch, Ordering::Relaxed);
+                } else {
+                    heard.fetch_max(epoch, Ordering::Relaxed);
+                }
                 // An ingest that is new here does not know what this gateway wants.
-                if self.venues.tracker(self.venue).hear(health, now()) {
+                if is_news {
                     self.interest.renew(self.venue);
                 }
             }

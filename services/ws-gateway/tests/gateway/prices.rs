@@ -92,6 +92,34 @@ async fn a_hole_in_the_numbers_is_announced_before_the_next_tick() {
 }
 
 #[tokio::test]
+async fn what_a_replaced_leader_still_says_is_dropped_in_channels_that_know_no_other() {
+    let (_nats, mut ingest, gateway, mut browser) = spine(&["EURUSD", "GBPUSD"], &[]).await;
+    browser.subscribe(&["EURUSD", "GBPUSD"]).await;
+    ingest.wanted(&["EURUSD", "GBPUSD"]).await;
+    ingest.tick("GBPUSD", 7, 1).await;
+    assert_eq!(browser.until_type("tick").await["epoch"], "7");
+    // Another one leads; the old one's last words come late, on a channel the new one has not used yet.
+    ingest.tick("EURUSD", 9, 1).await;
+    assert_eq!(browser.until_type("tick").await["epoch"], "9");
+    ingest.tick("GBPUSD", 7, 2).await;
+    ingest.tick("EURUSD", 9, 2).await;
+    let tick = browser.until_type("tick").await;
+    assert_eq!((&tick["symbol"], &tick["seq"]), (&json!("EURUSD"), &json!(2)), "{tick}");
+    ingest.say(|health| health.epoch = 11).await;
+    eventually("the gateway to hear of the third", async || {
+        ingest.tick("EURUSD", 9, 3).await;
+        (gateway.metric("tickcast_events_ignored_total{venue=\"ctrader\",reason=\"old_epoch\"}") >= 2.0)
+            .then_some(())
+    })
+    .await;
+    ingest.tick("GBPUSD", 11, 1).await;
+    let tick = browser.until(|m| m["symbol"] == "GBPUSD" && m["type"] == "tick").await;
+    assert_eq!(tick["epoch"], "11", "{tick}");
+    drop(browser);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_browser_that_does_not_read_is_lapped_and_told_exactly_what_it_missed() {
     let (_nats, mut ingest, gateway, mut quick) = spine(&["EURUSD"], &[("RING_TICKS", "16")]).await;
     let socket = TcpSocket::new_v4().unwrap();
