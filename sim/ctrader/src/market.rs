@@ -112,6 +112,12 @@ impl Market {
         }
     }
 
+    /// Lets everything happen so many times more slowly.
+    pub(crate) fn slower(mut self, times: u32) -> Self {
+        self.gap_us = self.gap_us.saturating_mul(times.max(1).into());
+        self
+    }
+
     pub(crate) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }

@@ -14,6 +14,8 @@ pub struct VenueSettings {
     pub symbols: usize,
     /// Mean number of spot events per second of each watched symbol.
     pub ticks_per_s: u32,
+    /// How many times slower than that, for markets with less than one event a second.
+    pub slower: u32,
     /// The application let in.
     pub client_id: String,
     /// Its secret.
@@ -98,6 +100,7 @@ impl Default for VenueSettings {
             seed: 1,
             symbols: 200,
             ticks_per_s: 20,
+            slower: 1,
             client_id: "sim-app".into(),
             client_secret: "sim-secret".into(),
             access_token: "sim-token".into(),

@@ -50,7 +50,7 @@ impl Venue {
     /// A venue nobody is connected to.
     pub fn new(settings: VenueSettings) -> Self {
         let catalogue = Catalogue::new(settings.symbols).with_calendar(settings.calendar);
-        let mut market = Market::new(catalogue, settings.ticks_per_s, settings.seed);
+        let mut market = Market::new(catalogue, settings.ticks_per_s, settings.seed).slower(settings.slower);
         if let Some(recording) = &settings.recording {
             market.play(recording);
         }

@@ -11,18 +11,21 @@
     reason = "a harness of tests: it fails by panicking"
 )]
 
+mod lead;
 mod life;
 mod measure;
 mod meter;
 mod node;
 mod receiver;
+mod store;
+mod strike;
 mod trouble;
 mod tuning;
 mod wire;
 mod world;
 
 pub use life::{Kind, Tally, live};
-pub use measure::{RUNS, Times, measure, table};
-pub use trouble::{CASES, Case, Trouble};
+pub use measure::{RUNS, Times, measure, page};
+pub use trouble::{Bound, CASES, Case, Trouble};
 pub use tuning::Tuning;
 pub use world::World;

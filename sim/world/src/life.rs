@@ -1,7 +1,7 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use crate::trouble::CASES;
+use crate::trouble::{CASES, Case, RECONNECT};
 use crate::tuning::Tuning;
 use crate::world::World;
 
@@ -68,11 +68,30 @@ pub fn live(kind: Kind, seed: u64) -> Tally {
     let _seed = Seed(kind, seed);
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
     let tuning = if rng.bool() { Tuning::default() } else { Tuning::drawn(&mut rng) };
+    let seconds = Duration::from_secs;
+    let tuning = match kind {
+        Kind::Storm => tuning,
+        Kind::Day => {
+            let stale_after = seconds(60);
+            Tuning { slower: 3, stale_after, leader_ttl: seconds(20), lease_ttl: seconds(30), ..tuning }
+        }
+        Kind::Week => {
+            let stale_after = seconds(60);
+            Tuning {
+                slower: 3,
+                stale_after,
+                leader_ttl: seconds(40),
+                lease_ttl: seconds(60),
+                calendar: true,
+                ..tuning
+            }
+        }
+    };
     let mut world = World::new(seed, tuning);
     match kind {
         Kind::Storm => storm(&mut world),
-        Kind::Day => spells(&mut world, Duration::from_secs(24 * 3600), 60..2_400),
-        Kind::Week => spells(&mut world, Duration::from_secs(10 * 24 * 3600), 3_600..40_000),
+        Kind::Day => spells(&mut world, seconds(24 * 3600), 60..2_400),
+        Kind::Week => spells(&mut world, seconds(10 * 24 * 3600), 3_600..40_000),
     }
     let tally = Tally {
         lived: world.elapsed(),
@@ -87,23 +106,28 @@ pub fn live(kind: Kind, seed: u64) -> Tally {
 /// Troubles over troubles; then all end and everything is well in time.
 fn storm(world: &mut World) {
     for _ in 0..world.chance(3..8) {
+        let mut struck: Vec<&Case> = Vec::new();
         for _ in 0..world.chance(5..30) {
             let spell = Duration::from_millis(world.chance(10..60_000));
             world.run_for(spell);
             if world.chance(0..3) == 0 {
                 world.change_demand();
             } else {
-                let case = world.chance(0..CASES.len() as u64);
-                world.strike(&CASES[usize::try_from(case).unwrap()]);
+                let case = case(world);
+                struck.push(case);
+                world.strike(case);
             }
         }
         world.heal();
         let unknown = world.tuning().symbols;
         world.demand(&[0, 1, 2, unknown]);
-        let limit = CASES.iter().map(|case| (case.healed_within)(world.tuning())).max().unwrap();
+        // What the worst of them may take, each after the other's backoff.
+        let bound = |case: &&Case| (case.healed_within)(world.tuning());
+        let limit = struck.iter().map(bound).max().unwrap_or_default() + RECONNECT(world.tuning());
         world.run_until_well(limit);
         // What lingers is let go, and nothing else comes of what was.
         world.run_for(Duration::from_secs(20));
+        world.run_until_well(RECONNECT(world.tuning()));
         world.assert_everything_wanted_is_held_and_true();
     }
 }
@@ -112,18 +136,22 @@ fn storm(world: &mut World) {
 fn spells(world: &mut World, length: Duration, pause_s: std::ops::Range<u64>) {
     let end = world.elapsed() + length;
     world.demand(&[0, 1, 2]);
-    world.run_until_well(Duration::from_secs(30));
+    world.run_until_well(Duration::from_secs(60));
     while world.elapsed() < end {
         let spell = Duration::from_secs(world.chance(pause_s.clone()));
         world.run_for(spell);
-        let case = world.chance(0..CASES.len() as u64);
-        let case = &CASES[usize::try_from(case).unwrap()];
+        let case = case(world);
         world.strike(case);
         let lasts = Duration::from_secs(case.lasts_s.end);
         world.run_for(lasts);
         world.heal();
         world.run_until_well((case.healed_within)(world.tuning()));
         world.run_for(Duration::from_secs(20));
+        world.run_until_well(RECONNECT(world.tuning()));
         world.assert_everything_wanted_is_held_and_true();
     }
+}
+
+fn case(world: &mut World) -> &'static Case {
+    &CASES[usize::try_from(world.chance(0..CASES.len() as u64)).unwrap()]
 }

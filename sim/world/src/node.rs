@@ -1,22 +1,29 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ingest_ctrader::{CtraderSession, Memory};
-use tickcast_session::Supervisor;
+use tickcast_model::{ChannelEvent, VenueHealth};
+use tickcast_session::{Leadership, Supervisor};
 
 use crate::meter::Meter;
-use crate::wire::Socket;
+use crate::wire::{Outcome, Socket};
 
 /// One ingest process.
 pub(crate) struct Node {
     pub(crate) power: Power,
+    /// Counts starts, so that answers to an earlier life are not heard in this one.
+    pub(crate) life: u64,
+    pub(crate) leadership: Leadership,
     /// What it does while it leads.
     pub(crate) term: Option<Term>,
     pub(crate) meter: Meter,
     /// What the process remembers from one connection to the next.
     pub(crate) memory: Memory,
+    /// What it published and the bus has not delivered yet.
+    pub(crate) published: VecDeque<(Duration, Said)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Power {
     Running,
     /// Stands still; its connections stay open and fill.
@@ -29,30 +36,55 @@ pub(crate) struct Term {
     pub(crate) epoch: u64,
     pub(crate) supervisor: Supervisor<CtraderSession>,
     pub(crate) socket: Socket,
+    /// As last told.
+    pub(crate) ready: bool,
+}
+
+/// A message on the bus.
+pub(crate) enum Said {
+    Event(ChannelEvent),
+    Health(VenueHealth),
 }
 
 impl Node {
-    pub(crate) fn new(memory: Memory) -> Self {
-        Self { power: Power::Running, term: None, meter: Meter::default(), memory }
+    pub(crate) fn new(leadership: Leadership, memory: Memory) -> Self {
+        Self {
+            power: Power::Running,
+            life: 0,
+            leadership,
+            term: None,
+            meter: Meter::default(),
+            memory,
+            published: VecDeque::new(),
+        }
     }
 
-    /// When this process has something to do by itself or something to read.
+    /// True where it runs and leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.power == Power::Running && self.term.is_some()
+    }
+
+    /// When this process has something to do by itself or something to read, or something of it arrives.
     pub(crate) fn next_time(&self) -> Option<Duration> {
-        let term = self.term.as_ref()?;
-        let venue_at = match &term.socket {
-            Socket::Up(wire) => wire.venue_at(),
+        let socket = self.term.as_ref().map(|term| &term.socket);
+        let elsewhere = match socket {
+            Some(Socket::Up(wire)) => wire.venue_at(),
             _ => None,
         };
+        let elsewhere = elsewhere.into_iter().chain(self.published.front().map(|(at, _)| *at)).min();
         if self.power != Power::Running {
-            return venue_at;
+            return elsewhere;
         }
-        let own = match &term.socket {
-            Socket::None | Socket::Dialling { outcome: crate::wire::Outcome::Never, .. } => None,
-            Socket::Dialling { at, .. } => Some(*at),
-            Socket::Up(wire) => wire.ingest_at(),
+        let read = match socket {
+            None | Some(Socket::None | Socket::Dialling { outcome: Outcome::Never, .. }) => None,
+            Some(Socket::Dialling { at, .. }) => Some(*at),
+            Some(Socket::Up(wire)) => wire.ingest_at(),
         };
-        let supervisor = term.supervisor.deadline();
-        assert!(supervisor.is_some(), "alive and without a deadline");
-        [supervisor, own, venue_at].into_iter().flatten().min()
+        let supervisor = self.term.as_ref().map(|term| {
+            let deadline = term.supervisor.deadline();
+            assert!(deadline.is_some(), "alive and without a deadline");
+            deadline.unwrap_or_default()
+        });
+        [supervisor, read, elsewhere, self.leadership.deadline()].into_iter().flatten().min()
     }
 }

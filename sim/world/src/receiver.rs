@@ -17,7 +17,6 @@ pub(crate) struct Receiver {
     pub(crate) ticks: u64,
     /// Events of a leader that is none any more, passed over.
     pub(crate) outdated: u64,
-    epoch: u64,
 }
 
 #[derive(Default)]
@@ -38,7 +37,6 @@ impl Receiver {
         if event.position.epoch > channel.at.epoch {
             *channel = Channel { at: Position { epoch: event.position.epoch, seq: 0 }, ..Channel::default() };
         }
-        self.epoch = self.epoch.max(event.position.epoch);
         match event.body {
             Body::Tick(tick) => {
                 let repeated =
@@ -102,11 +100,10 @@ impl Receiver {
         self.channels.get(symbol)?.tick.as_ref()
     }
 
-    /// True where all axes are good, nothing is complained of and every one of these symbols is live.
-    pub(crate) fn is_well<'a>(&self, mut symbols: impl Iterator<Item = &'a Symbol>) -> bool {
-        self.health.as_ref().is_some_and(|health| {
-            (health.link, health.auth, health.data) == (LinkState::Up, AuthState::Ok, DataState::Live)
-                && health.cause.is_none()
-        }) && symbols.all(|symbol| self.state(symbol) == Some(SymbolState::Live))
+    /// True where the venue is said to be connected and logged in.
+    pub(crate) fn is_logged_in(&self) -> bool {
+        self.health
+            .as_ref()
+            .is_some_and(|health| (health.link, health.auth) == (LinkState::Up, AuthState::Ok))
     }
 }

@@ -21,8 +21,12 @@ pub struct Tuning {
     pub linger: Duration,
     /// `LEASE_TTL_MS` of the gateways.
     pub lease_ttl: Duration,
-    /// How often each watched symbol ticks.
-    pub ticks_per_s: u32,
+    /// `LEADER_TTL_MS`.
+    pub leader_ttl: Duration,
+    /// Seconds between two ticks of a watched symbol, on average.
+    pub slower: u32,
+    /// Whether the markets have a weekend.
+    pub calendar: bool,
     /// Symbols the venue has.
     pub symbols: usize,
 }
@@ -38,7 +42,9 @@ impl Default for Tuning {
             auth_retry: Duration::from_secs(120),
             linger: Duration::from_secs(5),
             lease_ttl: Duration::from_secs(15),
-            ticks_per_s: 1,
+            leader_ttl: Duration::from_secs(3),
+            slower: 1,
+            calendar: false,
             symbols: 12,
         }
     }
@@ -56,6 +62,7 @@ impl Tuning {
             auth_retry: seconds(30..=120),
             linger: seconds(0..=5),
             lease_ttl: seconds(10..=30),
+            leader_ttl: seconds(2..=6),
             ..Self::default()
         }
     }

@@ -3,53 +3,58 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
 use sim_ctrader::{Fault, Output, Reason, Venue, VenueSettings};
 use tickcast_model::{
-    AuthState, Body, Cause, CauseKind, DataState, Lease, LinkState, Symbol, SymbolState, VenueHealth, VenueId,
+    AuthState, Body, Cause, CauseKind, DataState, Lease, LinkState, Symbol, SymbolState, VenueHealth,
 };
-use tickcast_session::{Action, DemandLimits, Note, Now, Supervisor, SupervisorSettings};
+use tickcast_session::{Action, LeadershipAction, LeaseAnswer, Note, Now};
 
-use crate::node::{Node, Power, Term};
+use crate::node::{Node, Power, Said, Term};
 use crate::receiver::Receiver;
-use crate::trouble::{Case, Trouble};
+use crate::store::Store;
+use crate::trouble::Trouble;
 use crate::tuning::Tuning;
 use crate::wire::{Outcome, Socket, Wire};
 
-/// 2026-11-20, a Friday, so that stamps look like stamps.
+/// 2026-11-20 00:00 UTC, a Friday.
 const EPOCH_MS: i64 = 1_795_132_800_000;
 /// A health that is not repeated for so long means that the ingest is gone (contract, section 4).
 const BEAT_MISSED: Duration = Duration::from_secs(3);
 /// The one account.
-const ACCOUNT: i64 = 1_000_001;
+pub(crate) const ACCOUNT: i64 = 1_000_001;
+/// Processes that compete for it.
+const NODES: usize = 2;
 /// Gateways and others that want something.
 const HOLDERS: usize = 3;
 /// How many things may happen in one instant before time is said to stand still.
-const STEPS_PER_INSTANT_MAX: u32 = 20_000;
+const STEPS_PER_INSTANT_MAX: u32 = 200_000;
 /// What may wait on a connection towards the venue.
 const UNSENT_MAX: usize = 10_000;
 
 /// One venue, the network, the ingests and the people who want something.
 pub struct World {
-    rng: Rng,
-    elapsed: Duration,
+    pub(crate) rng: Rng,
+    pub(crate) elapsed: Duration,
     /// The wall clock of the ingests' machines against the true time.
-    clock_off: i64,
-    tuning: Tuning,
-    venue: Venue,
+    pub(crate) clock_off_ms: i64,
+    pub(crate) tuning: Tuning,
+    pub(crate) venue: Venue,
     names: Vec<Symbol>,
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// What the ingests keep on their disk.
-    token_file: Arc<Mutex<Option<String>>>,
-    epochs: u64,
+    pub(crate) token_file: Arc<Mutex<Option<String>>>,
+    pub(crate) store: Store,
+    /// The greatest epoch anybody has led in.
+    pub(crate) epoch: u64,
     receiver: Receiver,
-    /// Since when nobody publishes, until the receivers have noticed.
-    unled_since: Option<Duration>,
+    led: Led,
     holders: Vec<Holder>,
-    agenda: BTreeMap<(Duration, u64), Entry>,
+    pub(crate) agenda: BTreeMap<(Duration, u64), Entry>,
     entries: u64,
-    /// Troubles that last, by what they are.
-    present: Vec<Trouble>,
+    /// When the tokens last expired.
+    pub(crate) refreshed_at: Option<Duration>,
+    /// Troubles that last, and the process they struck.
+    pub(crate) present: Vec<(Trouble, usize)>,
     talkative: bool,
     /// What happened, kept only where somebody asked for it.
     pub history: Option<Vec<String>>,
@@ -59,6 +64,8 @@ pub struct World {
     pub recoveries: u64,
     /// Troubles that struck.
     pub struck: u64,
+    /// Times a symbol or the venue was called stale.
+    pub stales: u64,
 }
 
 struct Holder {
@@ -67,16 +74,43 @@ struct Holder {
     alive: bool,
 }
 
-/// Something that will happen at a certain time.
+/// What receivers hear of the beats.
 #[derive(Clone, Copy)]
-enum Entry {
+enum Led {
+    Now,
+    Unled(Duration),
+    Noticed,
+}
+
+/// Something that will happen at a certain time.
+pub(crate) enum Entry {
     Renew,
     Ends(Trouble),
     /// The disk of a process has stored what it was given.
     Kept {
         index: usize,
+        life: u64,
         number: u64,
     },
+    /// An operation arrives at the store.
+    Asked {
+        index: usize,
+        life: u64,
+        operation: LeadershipAction,
+    },
+    /// An answer of the store arrives.
+    Answered {
+        index: usize,
+        life: u64,
+        op: u64,
+        answer: LeaseAnswer,
+    },
+    /// A process hears that the lease was written.
+    Hinted {
+        index: usize,
+    },
+    /// Holders hear that somebody wants to know what they want.
+    AskedForDemand,
     /// Receivers must know by now of what happened at this time.
     Named {
         case: &'static str,
@@ -92,7 +126,9 @@ impl World {
         let venue = Venue::new(VenueSettings {
             seed,
             symbols: tuning.symbols,
-            ticks_per_s: tuning.ticks_per_s,
+            ticks_per_s: 1,
+            slower: tuning.slower,
+            calendar: tuning.calendar,
             ..VenueSettings::default()
         });
         let listed = venue.catalogue().listings().iter().map(|listing| Symbol::new(&listing.name).unwrap());
@@ -102,27 +138,34 @@ impl World {
         let mut world = Self {
             rng,
             elapsed: Duration::from_secs(1),
-            clock_off: 0,
+            clock_off_ms: 0,
             tuning,
             venue,
             names,
-            nodes: vec![Node::new(new_memory())],
+            nodes: Vec::new(),
             token_file: Arc::default(),
-            epochs: 0,
+            store: Store::default(),
+            epoch: 0,
             receiver: Receiver::default(),
-            unled_since: None,
+            led: Led::Now,
             holders: (0..HOLDERS).map(holder).collect(),
             agenda: BTreeMap::new(),
             entries: 0,
+            refreshed_at: None,
             present: Vec::new(),
             talkative: std::env::var_os("SIMULATION_SEED").is_some(),
             history: None,
             dials: 0,
             recoveries: 0,
             struck: 0,
+            stales: 0,
         };
         world.plan(world.elapsed, Entry::Renew);
-        world.lead(0);
+        for index in 0..NODES {
+            let node = world.start_node(index, 0);
+            world.nodes.push(node);
+        }
+        (0..NODES).for_each(|index| world.settle_leadership(index));
         world
     }
 
@@ -139,6 +182,12 @@ impl World {
     /// Ticks that reached the receivers.
     pub fn ticks(&self) -> u64 {
         self.receiver.ticks
+    }
+
+    /// How many wanted symbols receivers were told are closed.
+    pub fn closed(&self) -> usize {
+        let closed = |symbol: &&Symbol| self.receiver.state(symbol) == Some(SymbolState::Closed);
+        self.wanted().iter().filter(closed).count()
     }
 
     /// A number by chance, part of this life.
@@ -177,7 +226,7 @@ impl World {
         named(self).then(|| self.elapsed - began)
     }
 
-    fn run_while(&mut self, until: Duration, mut go_on: impl FnMut(&Self) -> bool) {
+    fn run_while(&mut self, until: Duration, mut go_on: impl FnMut(&mut Self) -> bool) {
         let mut steps = 0;
         self.settle();
         while go_on(self)
@@ -218,106 +267,6 @@ impl World {
         self.renew();
     }
 
-    /// True where nothing that lasts is wrong.
-    pub fn is_untroubled(&self) -> bool {
-        self.present.is_empty()
-    }
-
-    /// Lets a trouble begin. It ends by itself after a time its case gives it, or with [`World::heal`].
-    pub fn strike(&mut self, case: &'static Case) {
-        let lasts = if case.lasts_s.is_empty() { 0 } else { self.rng.u64(case.lasts_s.clone()) };
-        self.strike_for(case, Duration::from_secs(lasts));
-    }
-
-    /// Lets a trouble begin that ends by itself after this time, if it is one that lasts.
-    pub fn strike_for(&mut self, case: &'static Case, lasts: Duration) {
-        if self.present.contains(&case.trouble) {
-            return;
-        }
-        self.struck += 1;
-        self.note(|| format!("--- {}", case.name));
-        let untroubled = self.present.is_empty() && self.is_well() && !self.wanted().is_empty();
-        let lasts = Some(lasts).filter(|_| !case.lasts_s.is_empty());
-        self.begin(case.trouble);
-        if case.cuts {
-            self.begin(Trouble::Venue(Fault::Cut));
-        }
-        if let Some(lasts) = lasts {
-            self.present.push(case.trouble);
-            self.plan(self.elapsed + lasts, Entry::Ends(case.trouble));
-        }
-        if let Some(within) = case.named_within.filter(|_| untroubled) {
-            let within = within(&self.tuning);
-            if lasts.is_none_or(|lasts| lasts > within) {
-                let named = Entry::Named { case: case.name, struck: self.elapsed, number: self.struck };
-                self.plan(self.elapsed + within, named);
-            }
-        }
-    }
-
-    /// Ends every trouble now.
-    pub fn heal(&mut self) {
-        self.note(|| "--- all troubles end".into());
-        for trouble in std::mem::take(&mut self.present) {
-            self.end(trouble);
-        }
-        self.agenda.retain(|_, entry| !matches!(entry, Entry::Ends(_) | Entry::Named { .. }));
-    }
-
-    fn begin(&mut self, trouble: Trouble) {
-        match trouble {
-            Trouble::Venue(fault) => self.venue.fault(self.venue_now(), fault, true),
-            Trouble::LinkLost => {
-                for node in &mut self.nodes {
-                    if let Some(Term { socket: Socket::Up(wire), .. }) = &mut node.term {
-                        wire.lose();
-                    }
-                }
-            }
-            Trouble::SlowNetwork => {}
-            Trouble::Paused => self.nodes[0].power = Power::Paused,
-            Trouble::Killed => {
-                let node = &mut self.nodes[0];
-                node.power = Power::Dead;
-                if let Some(Term { socket: Socket::Up(wire), .. }) = node.term.take().as_ref() {
-                    self.venue.closed(wire.id, Reason::Peer);
-                }
-            }
-            Trouble::ClockStep => self.clock_off += self.rng.i64(-3_600_000..3_600_000),
-            Trouble::BusAway => self.bus(false),
-        }
-        self.settle();
-    }
-
-    fn end(&mut self, trouble: Trouble) {
-        self.note(|| format!("--- {trouble:?} ends"));
-        match trouble {
-            Trouble::Venue(fault) => self.venue.fault(self.venue_now(), fault, false),
-            Trouble::Paused => self.nodes[0].power = Power::Running,
-            Trouble::Killed => {
-                self.nodes[0].power = Power::Running;
-                self.nodes[0].memory = new_memory();
-                self.lead(0);
-                self.renew();
-            }
-            Trouble::BusAway => {
-                self.bus(true);
-                self.renew();
-            }
-            Trouble::SlowNetwork | Trouble::LinkLost | Trouble::ClockStep => {}
-        }
-        self.settle();
-    }
-
-    fn bus(&mut self, up: bool) {
-        let now = self.now();
-        for node in self.nodes.iter_mut().filter(|node| node.power == Power::Running) {
-            if let Some(term) = &mut node.term {
-                term.supervisor.bus(now, up);
-            }
-        }
-    }
-
     /// The wanted symbols the venue has.
     fn wanted(&self) -> BTreeSet<Symbol> {
         let alive = self.holders.iter().filter(|holder| holder.alive);
@@ -327,24 +276,63 @@ impl World {
     }
 
     /// True where receivers are told that all is well, and it is: on the one connection, at the venue too.
-    fn is_well(&self) -> bool {
+    fn is_well(&mut self) -> bool {
         let wanted = self.wanted();
-        let Some(Term { supervisor, socket: Socket::Up(wire), .. }) = self.term(0) else { return false };
+        let now = self.venue_now();
+        let Some(Term { supervisor, socket: Socket::Up(wire), .. }) =
+            self.nodes.iter().find(|node| node.leads()).and_then(|node| node.term.as_ref())
+        else {
+            return false;
+        };
         let wanted_there = supervisor.wanted();
-        !wire.lost
-            && self.receiver.is_well(wanted.iter())
-            && wanted.iter().all(|symbol| wanted_there.contains(symbol))
-            && self.venue.subscribed(wire.id).len() >= wanted.len()
+        if wire.lost
+            || !wanted.iter().all(|symbol| wanted_there.contains(symbol))
+            || !self.receiver.is_logged_in()
+        {
+            return false;
+        }
+        let mut live = 0;
+        for symbol in &wanted {
+            match self.receiver.state(symbol) {
+                Some(SymbolState::Live) => live += 1,
+                Some(SymbolState::Closed) if !is_open(&mut self.venue, now, symbol) => {}
+                _ => return false,
+            }
+        }
+        // A session that was lost without a word while nothing trades shows when something should.
+        if self.venue.subscribed(wire.id).len() < live {
+            return false;
+        }
+        let data = if live > 0 { DataState::Live } else { DataState::Idle };
+        self.receiver
+            .health
+            .as_ref()
+            .is_some_and(|health| health.data == data && (live == 0 || health.cause.is_none()))
     }
 
-    fn term(&self, index: usize) -> Option<&Term> {
-        self.nodes[index].term.as_ref()
+    /// True where something is wanted, and all of it is live.
+    pub(crate) fn is_live(&mut self) -> bool {
+        let wanted = self.wanted();
+        !wanted.is_empty()
+            && self.is_well()
+            && wanted.iter().all(|symbol| self.receiver.state(symbol) == Some(SymbolState::Live))
+    }
+
+    fn leader(&self) -> Option<&Term> {
+        self.nodes.iter().find(|node| node.leads()).and_then(|node| node.term.as_ref())
     }
 
     /// What is wanted and exists is subscribed on both sides, ticks, and shows the venue's own prices.
-    pub fn assert_everything_wanted_is_held_and_true(&self) {
+    ///
+    /// # Panics
+    /// Where it is not so.
+    pub fn assert_everything_wanted_is_held_and_true(&mut self) {
+        assert!(self.is_well(), "well a moment ago, and not any more: {:?}", self.receiver.health);
+        if !self.is_live() {
+            return;
+        }
         let wanted = self.wanted();
-        let term = self.term(0).expect("a leader");
+        let term = self.leader().expect("a leader");
         let Socket::Up(wire) = &term.socket else { panic!("no connection after all troubles ended") };
         let session = term.supervisor.session().expect("a session");
         assert_eq!(session.held(), wanted, "held is what is wanted");
@@ -353,11 +341,11 @@ impl World {
             listings.iter().find(|listing| listing.id == *id).map(|listing| listing.name.to_string())
         };
         let at_venue: BTreeSet<String> = self.venue.subscribed(wire.id).iter().filter_map(name).collect();
+        // It may stream more: what was let go just when it said that the session was over, and it was not.
         let missing = wanted.iter().find(|symbol| !at_venue.contains(symbol.as_str()));
         assert_eq!(missing, None, "the venue agrees");
         assert_eq!(self.venue.connections().count(), 1, "one connection");
         for symbol in &wanted {
-            assert_eq!(self.receiver.state(symbol), Some(SymbolState::Live), "{symbol}");
             let tick = self.receiver.tick(symbol).expect("a price");
             let id = listings.iter().find(|listing| listing.name == symbol.as_str()).unwrap().id;
             let told = self.venue.sent(wire.id, id).unwrap();
@@ -374,11 +362,6 @@ impl World {
                 "a name the venue does not have"
             );
         }
-        let health = term.supervisor.health(self.now());
-        assert_eq!((health.link, health.auth, health.data), (LinkState::Up, AuthState::Ok, DataState::Live));
-        assert_eq!(health.cause, None);
-        let blocked = self.venue.counters().errors.get("BLOCKED_PAYLOAD_TYPE");
-        assert_eq!(blocked, None, "the venue's request limit was never broken");
     }
 
     /// Stops every process in order: nothing is left behind.
@@ -394,62 +377,26 @@ impl World {
                 assert!(matches!(term.socket, Socket::None));
             }
         }
+        for index in 0..self.nodes.len() {
+            while let Some((_, said)) = self.nodes[index].published.pop_front() {
+                self.hear(said);
+            }
+        }
         assert_eq!(self.venue.connections().count(), 0);
         assert_eq!(self.receiver.cause().map(|cause| cause.kind), Some(CauseKind::Stopping));
     }
 
-    fn lead(&mut self, index: usize) {
-        self.epochs += 1;
-        let epoch = self.epochs;
-        let memory = self.nodes[index].memory.clone();
-        let session = SessionSettings {
-            client_id: "sim-app".into(),
-            client_secret: "sim-secret".to_owned().into(),
-            account_id: ACCOUNT,
-            host: "demo.ctraderapi.com".into(),
-            memory: memory.clone(),
-            heartbeat: Duration::from_secs(10),
-        };
-        let settings = SupervisorSettings {
-            venue: VenueId::new("ctrader").unwrap(),
-            epoch,
-            connect_timeout: self.tuning.connect_timeout,
-            silence_timeout: self.tuning.silence_timeout,
-            stale_after: self.tuning.stale_after,
-            symbol_stale_min: Duration::from_secs(5),
-            symbol_stale_max: Duration::from_secs(300),
-            backoff_min: self.tuning.backoff_min,
-            backoff_max: self.tuning.backoff_max,
-            auth_retry: self.tuning.auth_retry,
-            stable_after: Duration::from_secs(30),
-            linger: self.tuning.linger,
-            demand: DemandLimits::default(),
-            channels_max: 1000,
-            seed: self.rng.u64(..),
-        };
-        self.note(|| format!("{index} leads as {epoch}"));
-        let file = Arc::clone(&self.token_file);
-        let new_session = move || {
-            if let Some(text) = file.lock().unwrap().as_deref() {
-                memory.load(text).expect("what was kept can be read");
-            }
-            CtraderSession::new(session.clone())
-        };
-        let supervisor = Supervisor::new(settings, self.now(), new_session);
-        self.nodes[index].term = Some(Term { epoch, supervisor, socket: Socket::None });
-    }
-
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         let micros = i64::try_from(self.elapsed.as_micros()).unwrap();
-        Now { elapsed: self.elapsed, unix_us: (EPOCH_MS + self.clock_off) * 1000 + micros }
+        Now { elapsed: self.elapsed, unix_us: (EPOCH_MS + self.clock_off_ms) * 1000 + micros }
     }
 
-    fn venue_now(&self) -> sim_ctrader::Now {
+    pub(crate) fn venue_now(&self) -> sim_ctrader::Now {
         let millis = i64::try_from(self.elapsed.as_millis()).unwrap();
         sim_ctrader::Now { elapsed: self.elapsed, unix_ms: EPOCH_MS + millis }
     }
 
-    fn note(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         if self.talkative || self.history.is_some() {
             let line = format!("{:>12.3} {}", self.elapsed.as_secs_f64(), line());
             if self.talkative {
@@ -459,7 +406,7 @@ impl World {
         }
     }
 
-    fn plan(&mut self, at: Duration, entry: Entry) {
+    pub(crate) fn plan(&mut self, at: Duration, entry: Entry) {
         self.entries += 1;
         self.agenda.insert((at, self.entries), entry);
     }
@@ -467,7 +414,10 @@ impl World {
     fn next_time(&self) -> Option<Duration> {
         let nodes = self.nodes.iter().filter_map(Node::next_time).min();
         let agenda = self.agenda.first_key_value().map(|((at, _), _)| *at);
-        let unled = self.unled_since.map(|since| since + BEAT_MISSED);
+        let unled = match self.led {
+            Led::Unled(since) => Some(since + BEAT_MISSED),
+            Led::Now | Led::Noticed => None,
+        };
         [nodes, agenda, unled, self.venue.deadline()].into_iter().flatten().min()
     }
 
@@ -482,17 +432,31 @@ impl World {
         for index in 0..self.nodes.len() {
             self.step_venue_side(index);
             if self.nodes[index].power == Power::Running {
-                self.step_socket(index);
-                let now = self.now();
-                if let Some(term) = &mut self.nodes[index].term
-                    && term.supervisor.deadline().is_some_and(|at| at <= now.elapsed)
-                {
-                    term.supervisor.timeout(now);
-                }
+                self.step_node(index);
+            }
+            while let Some((_, said)) =
+                self.nodes[index].published.pop_front_if(|(at, _)| *at <= self.elapsed)
+            {
+                self.hear(said);
             }
             self.settle();
         }
         self.notice_who_leads();
+    }
+
+    fn step_node(&mut self, index: usize) {
+        // A process that was paused past its term must not go on, whatever it hears first.
+        if self.nodes[index].leadership.deadline().is_some_and(|at| at <= self.elapsed) {
+            self.nodes[index].leadership.timeout(self.elapsed);
+            self.settle_leadership(index);
+        }
+        self.step_socket(index);
+        let now = self.now();
+        if let Some(term) = &mut self.nodes[index].term
+            && term.supervisor.deadline().is_some_and(|at| at <= now.elapsed)
+        {
+            term.supervisor.timeout(now);
+        }
     }
 
     fn happen(&mut self, entry: Entry) {
@@ -501,16 +465,18 @@ impl World {
                 self.renew();
                 self.plan(self.elapsed + self.tuning.lease_ttl / 3, Entry::Renew);
             }
-            Entry::Ends(trouble) => {
-                self.present.retain(|present| *present != trouble);
-                self.end(trouble);
-            }
-            Entry::Kept { index, number } => {
+            Entry::AskedForDemand => self.renew(),
+            Entry::Ends(trouble) => self.over(trouble),
+            Entry::Kept { index, life, number } => {
                 let now = self.now();
-                if let Some(term) = &mut self.nodes[index].term {
+                let node = &mut self.nodes[index];
+                if let Some(term) = node.term.as_mut().filter(|_| node.life == life) {
                     term.supervisor.kept(now, number, Ok(()));
                 }
             }
+            Entry::Asked { index, life, operation } => self.asked(index, life, &operation),
+            Entry::Answered { index, life, op, answer } => self.answered(index, life, op, answer),
+            Entry::Hinted { index } => self.hinted(index),
             // What struck or was healed meanwhile may have hidden it.
             Entry::Named { case, struck, number } if number == self.struck => {
                 let named = self.receiver.named_at.is_some_and(|at| at >= struck);
@@ -527,18 +493,16 @@ impl World {
 
     /// Receivers hear nothing while nobody who leads runs.
     fn notice_who_leads(&mut self) {
-        let led = self.nodes.iter().any(|node| node.power == Power::Running && node.term.is_some());
-        match self.unled_since {
-            _ if led => self.unled_since = None,
-            None if self.receiver.named_at.is_none_or(|_| true) => {
-                self.unled_since = Some(self.elapsed);
-            }
-            Some(since) if since + BEAT_MISSED <= self.elapsed => {
+        let leads = self.nodes.iter().any(Node::leads) && !self.has(Trouble::BusAway);
+        self.led = match self.led {
+            _ if leads => Led::Now,
+            Led::Now => Led::Unled(self.elapsed),
+            Led::Unled(since) if since + BEAT_MISSED <= self.elapsed => {
                 self.receiver.ingest_gone(self.elapsed);
-                self.unled_since = Some(Duration::MAX - BEAT_MISSED);
+                Led::Noticed
             }
-            _ => {}
-        }
+            led => led,
+        };
     }
 
     fn step_venue_side(&mut self, index: usize) {
@@ -597,7 +561,7 @@ impl World {
     }
 
     /// Does everything that is to be done at this instant.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for index in 0..self.nodes.len() {
             while let Some(action) = self.nodes[index].term.as_mut().and_then(|term| term.supervisor.poll()) {
                 self.act(index, action);
@@ -609,7 +573,7 @@ impl World {
     }
 
     fn delay(&mut self) -> Duration {
-        let longest = if self.present.contains(&Trouble::SlowNetwork) { 4_000 } else { 80 };
+        let longest = if self.has(Trouble::SlowNetwork) { 4_000 } else { 80 };
         Duration::from_millis(self.rng.u64(0..longest))
     }
 
@@ -638,30 +602,32 @@ impl World {
                 }
             }
             Action::Event(event) => {
-                let term = self.term(index).unwrap();
+                let term = self.nodes[index].term.as_ref().unwrap();
                 if let Body::Tick(tick) = &event.body
                     && !tick.snapshot
                 {
                     assert!(matches!(term.socket, Socket::Up(_)), "a tick without a connection");
-                    let health = term.supervisor.health(self.now());
-                    assert_eq!(
-                        (health.link, health.auth),
-                        (LinkState::Up, AuthState::Ok),
-                        "a tick before ready"
-                    );
+                    assert!(term.ready, "a tick before ready");
                 }
                 assert_eq!(event.position.epoch, term.epoch);
                 if let Body::State(state) = &event.body {
+                    self.stales += u64::from(state.state == SymbolState::Stale);
                     let line = format!("{} {} {:?}", event.symbol, state.state.as_str(), state.code);
                     self.note(|| line);
                 }
-                self.receiver.event(self.elapsed, event);
+                self.publish(index, Said::Event(event));
             }
-            Action::Health(health) => self.hear(health),
+            Action::Health(health) => {
+                self.judge(&health);
+                let term = self.nodes[index].term.as_mut().unwrap();
+                term.ready = (health.link, health.auth) == (LinkState::Up, AuthState::Ok);
+                self.publish(index, Said::Health(health));
+            }
             Action::Keep(number, secret) => {
                 *self.token_file.lock().unwrap() = Some(secret.expose().to_owned());
                 let at = self.elapsed + Duration::from_millis(self.rng.u64(0..50));
-                self.plan(at, Entry::Kept { index, number });
+                let life = self.nodes[index].life;
+                self.plan(at, Entry::Kept { index, life, number });
             }
             Action::Recovered(_) => self.recoveries += 1,
             Action::Note(Note::Odd(kind)) => {
@@ -676,7 +642,7 @@ impl World {
         self.dials += 1;
         self.note(|| format!("{index} dials"));
         let faults = self.venue.faults();
-        let outcome = if faults.has(Fault::Refuse) {
+        let outcome = if faults.has(Fault::Refuse) || faults.has(Fault::ResetHandshake) {
             Outcome::Refused
         } else if faults.has(Fault::HangTls) {
             Outcome::Never
@@ -691,7 +657,8 @@ impl World {
         term.socket = Socket::Dialling { at, outcome };
     }
 
-    fn hear(&mut self, health: VenueHealth) {
+    fn judge(&mut self, health: &VenueHealth) {
+        self.stales += u64::from(health.data == DataState::Stale);
         self.note(|| {
             let (link, auth, data) = (health.link, health.auth, health.data);
             let cause = health.cause.as_ref().map(ToString::to_string);
@@ -701,7 +668,28 @@ impl World {
             let stopping = health.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Stopping);
             assert!(stopping || health.retry_in_ms.is_some(), "down without a plan: {health:?}");
         }
-        self.receiver.health(self.elapsed, health);
+    }
+
+    /// A process says something on the bus. Only the one that leads may.
+    fn publish(&mut self, index: usize, said: Said) {
+        let epoch = self.nodes[index].term.as_ref().map(|term| term.epoch);
+        assert_eq!(epoch, Some(self.epoch), "{index} publishes and does not lead");
+        let slow = self.has(Trouble::SlowBus) || self.has(Trouble::BusAway);
+        if !slow && self.nodes[index].published.is_empty() {
+            return self.hear(said);
+        }
+        let late = if slow { self.rng.u64(0..5_000) } else { 0 };
+        let at = self.elapsed + Duration::from_millis(late);
+        let published = &mut self.nodes[index].published;
+        let at = published.back().map_or(at, |(last, _)| at.max(*last));
+        published.push_back((at, said));
+    }
+
+    fn hear(&mut self, said: Said) {
+        match said {
+            Said::Event(event) => _ = self.receiver.event(self.elapsed, event),
+            Said::Health(health) => _ = self.receiver.health(self.elapsed, health),
+        }
     }
 
     fn deliver(&mut self, output: Output) {
@@ -721,8 +709,8 @@ impl World {
     }
 
     /// Everybody alive says what they want.
-    fn renew(&mut self) {
-        if self.present.contains(&Trouble::BusAway) {
+    pub(crate) fn renew(&mut self) {
+        if self.has(Trouble::BusAway) {
             return;
         }
         let now = self.now();
@@ -748,8 +736,12 @@ impl World {
     }
 }
 
-/// The configured tokens, as a process has them when it starts.
-fn new_memory() -> Memory {
-    let pair = TokenPair::new("sim-token".to_owned().into(), Some("sim-refresh".to_owned().into()));
-    Memory::new(pair, "sim-app", ACCOUNT)
+fn is_open(venue: &mut Venue, now: sim_ctrader::Now, symbol: &Symbol) -> bool {
+    let id = venue
+        .catalogue()
+        .listings()
+        .iter()
+        .find(|listing| listing.name == symbol.as_str())
+        .map(|listing| listing.id);
+    id.is_some_and(|id| venue.is_open(now, id))
 }

@@ -67,7 +67,7 @@ fn the_same_seed_lives_the_same_life() {
         let mut world = World::new(3, Tuning::default());
         world.history = Some(Vec::new());
         world.demand(&[0, 1, 2]);
-        for case in sim_world::CASES {
+        for case in sim_world::CASES.iter() {
             world.strike(case);
             world.run_for(Duration::from_secs(100));
         }
@@ -83,5 +83,22 @@ fn a_week_without_demand_keeps_the_link_by_heartbeats_alone() {
     world.run_for(Duration::from_secs(7 * 24 * 3600));
     assert_eq!(world.dials, 1, "one connection, never lost");
     assert_eq!(world.ticks(), 0);
+    world.stop();
+}
+
+#[test]
+fn weekends_pass_without_a_reconnect_or_an_alarm_and_are_over_when_the_market_opens() {
+    let mut world = World::new(1, Tuning { calendar: true, ..Tuning::default() });
+    world.demand(&[0, 1, 2]);
+    world.run_until_well(Duration::from_secs(30));
+    let mut closings = 0;
+    for _ in 0..3 * 7 * 24 {
+        world.run_for(Duration::from_secs(3600));
+        closings += usize::from(world.closed() == 3);
+        // At the full hour markets open; a quote follows soon.
+        world.run_until_well(Duration::from_secs(30));
+    }
+    assert!((3 * 46..3 * 54).contains(&closings), "three weekends, and {closings} hours of them");
+    assert_eq!((world.dials, world.stales), (1, 0), "one connection, and nothing was called stale");
     world.stop();
 }
