@@ -36,13 +36,19 @@ pub trait Dial: Clone + Send + Sync + 'static {
     fn dial(&self, fence: Fence) -> impl Future<Output = Result<Box<dyn Transport>, Cause>> + Send;
 }
 
-/// Dials TCP with keepalive, then TLS against the web's trust anchors and any given ones. Checks are never off.
+/// Dials TCP with keepalive, then TLS against the web's trust anchors and any given ones. Checks are never off; only to
+/// this very machine there may be no TLS.
 #[derive(Clone)]
 pub struct TlsDialler {
     host: String,
     port: u16,
-    name: ServerName<'static>,
-    ca_file: Option<PathBuf>,
+    security: Security,
+}
+
+#[derive(Clone)]
+enum Security {
+    Tls { name: ServerName<'static>, ca_file: Option<PathBuf> },
+    Loopback,
 }
 
 /// A dead path shows at the socket after about this long without an answer, below the protocol's own watchdogs.
@@ -56,26 +62,31 @@ impl TlsDialler {
     /// [`IngestError::Host`] and [`IngestError::TrustAnchors`] where the settings cannot be used.
     pub fn new(host: &str, port: u16, ca_file: Option<&Path>) -> Result<Self, IngestError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| IngestError::Host(host.to_owned()))?;
-        let dialler = Self { host: host.to_owned(), port, name, ca_file: ca_file.map(Path::to_owned) };
-        dialler.connector()?;
-        Ok(dialler)
+        connector(ca_file)?;
+        let security = Security::Tls { name, ca_file: ca_file.map(Path::to_owned) };
+        Ok(Self { host: host.to_owned(), port, security })
     }
 
-    fn connector(&self) -> Result<TlsConnector, IngestError> {
-        let mut anchors = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(file) = &self.ca_file {
-            let unusable = |error: &dyn fmt::Display| IngestError::TrustAnchors {
-                file: file.display().to_string(),
-                reason: error.to_string(),
-            };
-            for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))? {
-                let certificate = certificate.map_err(|error| unusable(&error))?;
-                anchors.add(certificate).map_err(|error| unusable(&error))?;
-            }
-        }
-        let config = ClientConfig::builder().with_root_certificates(anchors).with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
+    /// A dialler without TLS, which reaches loopback addresses and no others.
+    pub fn plain_to_loopback(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, security: Security::Loopback }
     }
+}
+
+fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, IngestError> {
+    let mut anchors = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(file) = ca_file {
+        let unusable = |error: &dyn fmt::Display| IngestError::TrustAnchors {
+            file: file.display().to_string(),
+            reason: error.to_string(),
+        };
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))? {
+            let certificate = certificate.map_err(|error| unusable(&error))?;
+            anchors.add(certificate).map_err(|error| unusable(&error))?;
+        }
+    }
+    let config = ClientConfig::builder().with_root_certificates(anchors).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl TlsDialler {
@@ -89,9 +100,14 @@ impl TlsDialler {
         let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
             .await
             .map_err(|error| Cause::new(CauseKind::Dns, format!("{}: {error}", self.host)))?;
-        let addresses: Vec<SocketAddr> = addresses.collect();
+        let may_reach = |address: &SocketAddr| match self.security {
+            Security::Tls { .. } => true,
+            Security::Loopback => address.ip().is_loopback(),
+        };
+        let addresses: Vec<SocketAddr> = addresses.filter(may_reach).collect();
         if addresses.is_empty() {
-            return Err(Cause::new(CauseKind::Dns, format!("{} has no address", self.host)));
+            let kind = if self.is_plain() { "loopback address" } else { "address" };
+            return Err(Cause::new(CauseKind::Dns, format!("{} has no {kind}", self.host)));
         }
         Ok(addresses)
     }
@@ -112,10 +128,17 @@ impl TlsDialler {
         Err(failure)
     }
 
-    /// The last step: TLS.
+    /// True where there is no TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.security, Security::Loopback)
+    }
+
+    /// The last step: TLS, where there is to be any.
     pub(crate) async fn secure(&self, stream: impl Transport + 'static) -> Result<Box<dyn Transport>, Cause> {
-        let connector = self.connector().map_err(|error| Cause::new(CauseKind::Tls, error.to_string()))?;
-        let tls = connector.connect(self.name.clone(), stream).await.map_err(|error| tls_cause(&error))?;
+        let Security::Tls { name, ca_file } = &self.security else { return Ok(Box::new(stream)) };
+        let connector =
+            connector(ca_file.as_deref()).map_err(|error| Cause::new(CauseKind::Tls, error.to_string()))?;
+        let tls = connector.connect(name.clone(), stream).await.map_err(|error| tls_cause(&error))?;
         Ok(Box::new(tls))
     }
 }
@@ -224,6 +247,26 @@ mod tests {
         assert!(dialler.dial(Fence::open()).await.is_ok());
         server.await.unwrap();
         std::fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_tls_only_this_machine_is_reached() {
+        let (listener, port) = listener().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"plain").await.unwrap();
+        });
+        let mut stream = TlsDialler::plain_to_loopback("127.0.0.1", port)
+            .dial(Fence::open())
+            .await
+            .map_err(|cause| cause.to_string())
+            .unwrap();
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"plain");
+        server.await.unwrap();
+        let elsewhere = TlsDialler::plain_to_loopback("192.0.2.1", port).dial(Fence::open()).await;
+        assert_eq!(elsewhere.err().expect("no connection").kind, CauseKind::Dns);
     }
 
     #[tokio::test]

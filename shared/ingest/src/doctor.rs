@@ -204,7 +204,12 @@ async fn way(
             Err(Cause::new(CauseKind::Silence, words))
         })
         .map_err(|cause| failed("tls", &cause))?;
-    right("tls", "the certificate is trusted and names the host".into());
+    let secured = if dialler.is_plain() {
+        "none, for the venue is on this machine"
+    } else {
+        "the certificate is trusted and names the host"
+    };
+    right("tls", secured.into());
     Ok(stream)
 }
 

@@ -93,6 +93,12 @@ impl MarketHours {
         Ok(Self { zone: zone_of(zone)?, sessions, holidays })
     }
 
+    /// The hours of a market whose venue says only whether it trades now: so until it says otherwise.
+    pub fn until_told(is_open: bool) -> Self {
+        let sessions = if is_open { vec![(0, WEEK)] } else { Vec::new() };
+        Self { zone: TimeZone::UTC, sessions, holidays: Vec::new() }
+    }
+
     /// Whether the market trades at this time, Unix milliseconds.
     pub fn state(&self, unix_ms: i64) -> HoursState {
         let span = self.span(unix_ms);

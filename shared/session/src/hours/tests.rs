@@ -142,3 +142,11 @@ fn within_a_span_nothing_changes_and_at_its_end_something_does() {
         }
     }
 }
+
+#[test]
+fn where_the_venue_says_only_open_or_closed_that_holds_until_it_says_otherwise() {
+    for unix_ms in [0, 1_767_225_600_000, 4_000_000_000_000] {
+        assert_eq!(MarketHours::until_told(true).state(unix_ms), HoursState::Open { until_ms: None });
+        assert_eq!(MarketHours::until_told(false).state(unix_ms), HoursState::Closed { until_ms: None });
+    }
+}

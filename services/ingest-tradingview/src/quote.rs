@@ -1,0 +1,302 @@
+use serde_json::value::RawValue;
+use tickcast_model::{Price, Tick};
+use tickcast_session::Now;
+
+use crate::message::{Fields, text_of};
+use crate::number::{Number, read_number, tick_places, with_scale};
+
+/// All that is known of a symbol, put together from messages that say only what changed (facts 4.1).
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Quote {
+    market: Market,
+    /// Decimals the venue's tick size needs.
+    places: Option<u8>,
+    /// Most decimals seen in a price; worth showing where the tick size is not known.
+    places_seen: u8,
+    pricescale: Option<u64>,
+    minmov: Option<u64>,
+    delayed_s: Option<u32>,
+    is_open: Option<bool>,
+}
+
+/// What makes a tick when it changes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Market {
+    last: Option<Price>,
+    last_time_s: Option<i64>,
+    bid: Option<Price>,
+    ask: Option<Price>,
+    bid_size: Option<Price>,
+    ask_size: Option<Price>,
+    volume: Option<Price>,
+}
+
+/// What came of merging one message.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Merged {
+    /// Something that makes a tick changed.
+    pub(crate) moved: bool,
+    /// The venue's time of this change, Unix milliseconds.
+    pub(crate) venue_time_ms: Option<i64>,
+    /// What had to be passed over.
+    pub(crate) odd: Option<&'static str>,
+}
+
+/// A trade stamped later than our clock by more than this says nothing about the order of those that follow.
+const AHEAD_MS: i64 = 60_000;
+
+impl Quote {
+    /// Takes over what a message changes.
+    pub(crate) fn merge(&mut self, now: Now, fields: &Fields<'_>) -> Merged {
+        let before = self.market;
+        let (mut merged, mut is_odd) = (Merged::default(), false);
+        self.describe(fields);
+        let places = self.places;
+        let mut number = |field: Option<&RawValue>, into: &mut Option<Price>| match field
+            .map(|field| read_number(field.get(), places))
+        {
+            None => {}
+            Some(Some(Number::Value(price))) => *into = Some(price),
+            Some(Some(Number::Nothing)) => *into = None,
+            Some(None) => is_odd = true,
+        };
+        let market = &mut self.market;
+        let mut time = None;
+        number(fields.lp_time, &mut time);
+        let time_s = time.filter(|time| time.scale() == 0).map(Price::units);
+        let is_cleared = fields.lp_time.is_some() && time.is_none();
+        if is_older(now, market.last_time_s, time_s) {
+            merged.odd = Some("older_trade");
+        } else {
+            number(fields.lp, &mut market.last);
+            match time_s {
+                Some(time_s) => market.last_time_s = Some(time_s),
+                None if is_cleared => market.last_time_s = None,
+                None => {}
+            }
+        }
+        number(fields.bid, &mut market.bid);
+        number(fields.ask, &mut market.ask);
+        number(fields.bid_size, &mut market.bid_size);
+        number(fields.ask_size, &mut market.ask_size);
+        number(fields.volume, &mut market.volume);
+        if is_odd {
+            merged.odd = Some("number");
+        }
+        for price in [market.last, market.bid, market.ask].into_iter().flatten() {
+            self.places_seen = self.places_seen.max(price.scale());
+        }
+        merged.moved = *market != before;
+        let stamped =
+            time_s.is_some() && (market.last, market.last_time_s) != (before.last, before.last_time_s);
+        merged.venue_time_ms = time_s.filter(|_| stamped).and_then(|time_s| time_s.checked_mul(1000));
+        merged
+    }
+
+    fn describe(&mut self, fields: &Fields<'_>) {
+        let whole = |field: Option<&RawValue>, into: &mut Option<u64>| {
+            if let Some(field) = field {
+                *into = field.get().parse().ok();
+            }
+        };
+        whole(fields.pricescale, &mut self.pricescale);
+        whole(fields.minmov, &mut self.minmov);
+        self.places = self.pricescale.and_then(|scale| tick_places(scale, self.minmov.unwrap_or(1)));
+        if let Some(mode) = fields.update_mode {
+            self.delayed_s = delay_of(text_of(mode).as_deref());
+        }
+        if let Some(session) = fields.current_session {
+            self.is_open = text_of(session).map(|session| session != "out_of_session");
+        }
+    }
+
+    /// Both a trade and a book are known.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.market.last.is_some() && self.market.bid.is_some() && self.market.ask.is_some()
+    }
+
+    /// What would make a tick.
+    pub(crate) fn market(&self) -> Market {
+        self.market
+    }
+
+    /// Whether its market trades, as far as the venue says.
+    pub(crate) fn is_open(&self) -> Option<bool> {
+        self.is_open
+    }
+
+    /// When the last trade was, Unix milliseconds.
+    pub(crate) fn traded_ms(&self) -> Option<i64> {
+        self.market.last_time_s?.checked_mul(1000)
+    }
+
+    /// The tick of this moment; `None` where neither a trade nor both sides of the book are known, or the prices do not fit
+    /// one scale.
+    pub(crate) fn tick(&self, now: Now, venue_time_ms: Option<i64>, snapshot: bool) -> Option<Tick> {
+        let Market { last, bid, ask, .. } = self.market;
+        if last.is_none() && (bid.is_none() || ask.is_none()) {
+            return None;
+        }
+        let scale = [last, bid, ask].into_iter().flatten().map(Price::scale).max()?;
+        let scaled = |price: Option<Price>| match price {
+            Some(price) => with_scale(price, scale).map(Some),
+            None => Some(None),
+        };
+        Some(Tick {
+            bid: scaled(bid)?,
+            ask: scaled(ask)?,
+            last: scaled(last)?,
+            digits: self.places.unwrap_or(self.places_seen),
+            venue_time_ms,
+            received_us: now.unix_us,
+            snapshot,
+            delayed_s: self.delayed_s,
+        })
+    }
+}
+
+/// True for a trade that comes after a later one; a later one from the future has no say.
+fn is_older(now: Now, known_s: Option<i64>, new_s: Option<i64>) -> bool {
+    let (Some(known_s), Some(new_s)) = (known_s, new_s) else { return false };
+    new_s < known_s && known_s.saturating_mul(1000) <= now.unix_ms().saturating_add(AHEAD_MS)
+}
+
+/// By how many seconds a mode delays prices; 0 for every mode that is not known to be real time (facts 4.1, 5.2).
+fn delay_of(mode: Option<&str>) -> Option<u32> {
+    match mode {
+        Some("streaming") => None,
+        Some(mode) => {
+            let seconds = mode.strip_prefix("delayed_streaming_").and_then(|seconds| seconds.parse().ok());
+            Some(seconds.unwrap_or(0))
+        }
+        None => Some(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Now = Now { elapsed: Duration::from_secs(7), unix_us: 1_767_225_600_500_000 };
+
+    fn merge(quote: &mut Quote, fields: &str) -> Merged {
+        let fields: Fields<'_> = serde_json::from_str(fields).unwrap();
+        quote.merge(NOW, &fields)
+    }
+
+    fn shown(quote: &Quote) -> String {
+        let Some(tick) = quote.tick(NOW, None, false) else { return "none".into() };
+        let price = |price: Option<Price>| {
+            price.map_or("-".into(), |price| price.with_digits(tick.digits).to_string())
+        };
+        format!("{} {} {}", price(tick.last), price(tick.bid), price(tick.ask))
+    }
+
+    #[test]
+    fn what_a_message_does_not_name_stays_and_null_clears() {
+        let mut quote = Quote::default();
+        merge(&mut quote, r#"{"lp":1.08421,"lp_time":1767225599,"pricescale":100000,"minmov":1}"#);
+        assert_eq!(shown(&quote), "1.08421 - -");
+        merge(&mut quote, r#"{"bid":1.0842,"ask":1.08434}"#);
+        assert_eq!(shown(&quote), "1.08421 1.08420 1.08434");
+        assert!(quote.is_whole());
+        merge(&mut quote, r#"{"ask":1.085}"#);
+        assert_eq!(shown(&quote), "1.08421 1.08420 1.08500");
+        merge(&mut quote, r#"{"bid":null,"ask":1e+100}"#);
+        assert_eq!(shown(&quote), "1.08421 - -");
+        merge(&mut quote, r#"{"lp":null}"#);
+        assert_eq!(shown(&quote), "none");
+    }
+
+    #[test]
+    fn one_side_of_a_book_alone_is_no_price() {
+        let mut quote = Quote::default();
+        assert!(merge(&mut quote, r#"{"bid":1.5}"#).moved);
+        assert_eq!(shown(&quote), "none");
+        merge(&mut quote, r#"{"ask":2}"#);
+        assert_eq!(shown(&quote), "- 1.5 2.0");
+    }
+
+    #[test]
+    fn a_repeated_message_moves_nothing_and_each_change_does() {
+        let mut quote = Quote::default();
+        let first = r#"{"lp":1.5,"lp_time":1767225599,"bid":1,"ask":2,"volume":7,"bid_size":3,"ask_size":4}"#;
+        let merged = merge(&mut quote, first);
+        assert_eq!((merged.moved, merged.venue_time_ms), (true, Some(1_767_225_599_000)));
+        assert_eq!(merge(&mut quote, first), Merged::default());
+        assert!(!merge(&mut quote, r#"{"ch":0.1,"description":"é"}"#).moved);
+        for change in
+            [r#"{"volume":8}"#, r#"{"bid_size":5}"#, r#"{"ask_size":5}"#, r#"{"bid":1.1}"#, r#"{"lp":1.6}"#]
+        {
+            let merged = merge(&mut quote, change);
+            assert_eq!((merged.moved, merged.venue_time_ms), (true, None), "{change}");
+        }
+        let merged = merge(&mut quote, r#"{"lp_time":1767225600}"#);
+        assert_eq!((merged.moved, merged.venue_time_ms), (true, Some(1_767_225_600_000)));
+    }
+
+    #[test]
+    fn a_trade_that_comes_after_a_later_one_is_passed_over() {
+        let mut quote = Quote::default();
+        merge(&mut quote, r#"{"lp":1.5,"lp_time":1767225599}"#);
+        let merged = merge(&mut quote, r#"{"lp":9,"lp_time":1767225590,"bid":1,"ask":2}"#);
+        assert_eq!((merged.odd, merged.moved, merged.venue_time_ms), (Some("older_trade"), true, None));
+        assert_eq!(shown(&quote), "1.5 1.0 2.0");
+        // A stamp from the future must not silence what follows.
+        merge(&mut quote, r#"{"lp":1.6,"lp_time":1999999999}"#);
+        merge(&mut quote, r#"{"lp":1.7,"lp_time":1767225600}"#);
+        assert_eq!(shown(&quote), "1.7 1.0 2.0");
+    }
+
+    #[test]
+    fn what_is_no_number_is_passed_over_and_counted() {
+        let mut quote = Quote::default();
+        merge(&mut quote, r#"{"lp":1.5}"#);
+        let merged = merge(&mut quote, r#"{"lp":"n/a","bid":[1],"lp_time":"soon"}"#);
+        assert_eq!(merged.odd, Some("number"));
+        assert_eq!(shown(&quote), "1.5 - -");
+    }
+
+    #[test]
+    fn the_mode_of_the_data_goes_with_each_tick() {
+        let mut quote = Quote::default();
+        merge(&mut quote, r#"{"lp":1.5}"#);
+        for (mode, delayed_s) in [
+            (r#""streaming""#, None),
+            (r#""delayed_streaming_900""#, Some(900)),
+            (r#""endofday""#, Some(0)),
+            (r#""delayed_streaming_x""#, Some(0)),
+            ("null", Some(0)),
+            (r#""streaming""#, None),
+        ] {
+            merge(&mut quote, &format!(r#"{{"update_mode":{mode}}}"#));
+            assert_eq!(quote.tick(NOW, None, false).unwrap().delayed_s, delayed_s, "{mode}");
+        }
+    }
+
+    #[test]
+    fn the_session_says_whether_the_market_is_open() {
+        let mut quote = Quote::default();
+        assert_eq!(quote.is_open(), None);
+        for (session, is_open) in [
+            (r#""market""#, Some(true)),
+            (r#""out_of_session""#, Some(false)),
+            (r#""pre_market""#, Some(true)),
+            ("null", None),
+        ] {
+            merge(&mut quote, &format!(r#"{{"current_session":{session}}}"#));
+            assert_eq!(quote.is_open(), is_open, "{session}");
+        }
+    }
+
+    #[test]
+    fn prices_of_a_tick_share_a_scale_or_there_is_no_tick() {
+        let mut quote = Quote::default();
+        merge(&mut quote, r#"{"lp":9000000000000000000,"bid":1,"ask":2}"#);
+        assert_eq!(shown(&quote), "9000000000000000000 1 2");
+        merge(&mut quote, r#"{"ask":2.5}"#);
+        assert_eq!(shown(&quote), "none");
+    }
+}

@@ -1,0 +1,7 @@
+mod failures;
+mod peer;
+mod quotes;
+mod sequences;
+mod subscriptions;
+
+use peer::{Peer, settings};
