@@ -16,6 +16,13 @@ use crate::market::{Market, Watcher};
 use crate::outcome::{Ending, Message, Reason};
 use crate::param::Param;
 use crate::say;
+use crate::script::SCRIPT_LINES_MAX;
+
+/// Messages of a client that wait while the venue is stalled; one that sends more is disconnected.
+const INBOX_MAX: usize = 4_096;
+
+/// Answers held back for a client, more than the longest script; one that causes more is disconnected.
+const LATE_MAX: usize = 2 * SCRIPT_LINES_MAX;
 
 /// Letters that belong to no frame.
 const GARBAGE: &str = "\u{fffd}#!?";
@@ -132,7 +139,18 @@ impl Connection {
 
     /// Frames that leave at a time of their own.
     pub(crate) fn put_late(&mut self, due: Duration, payloads: Vec<String>) {
+        if self.late.len() == LATE_MAX {
+            return self.end(Ending::Reset, Reason::Flood);
+        }
         self.late.push_back((due, payloads));
+    }
+
+    /// A message that waits until the venue looks at it.
+    pub(crate) fn heard(&mut self, message: &str) {
+        if self.inbox.len() == INBOX_MAX {
+            return self.end(Ending::Reset, Reason::Flood);
+        }
+        self.inbox.push_back(message.to_owned());
     }
 
     /// The next heartbeat is due.

@@ -67,6 +67,8 @@ pub enum Reason {
     Protocol,
     /// The client does not read what it is sent.
     SlowReader,
+    /// The client sends more than is kept for it.
+    Flood,
     /// A fault asked for it.
     Fault,
 }
@@ -79,6 +81,7 @@ impl Reason {
             Self::NoEcho => "no-echo",
             Self::Protocol => "protocol",
             Self::SlowReader => "slow-reader",
+            Self::Flood => "flood",
             Self::Fault => "fault",
         }
     }

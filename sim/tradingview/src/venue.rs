@@ -108,8 +108,10 @@ impl Venue {
         else {
             return;
         };
-        connection.inbox.push_back(message.to_owned());
-        if !self.is_stalled() {
+        connection.heard(message);
+        if self.is_stalled() {
+            self.queue(id);
+        } else {
             self.work(id, now);
         }
     }

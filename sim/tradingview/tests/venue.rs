@@ -618,6 +618,28 @@ mod faults {
     }
 
     #[test]
+    fn a_client_that_sends_more_than_is_kept_is_cut_off() {
+        let mut bench = Bench::usual();
+        let id = bench.watching(&[EUR]);
+        bench.on("stall", json!(null));
+        for _ in 0..4_096 {
+            bench.venue.receive(id, bench.now, "~m~4~m~~h~1");
+        }
+        bench.drain();
+        assert!(bench.ended.is_empty());
+        bench.venue.receive(id, bench.now, "~m~4~m~~h~1");
+        bench.drain();
+        assert_eq!(bench.ended[&id], (Ending::Reset, Reason::Flood));
+        bench.off(Fault::Stall);
+        bench.on("delayed-answer", json!({ "delay_ms": 600_000 }));
+        let id = bench.watching(&[EUR]);
+        for _ in 0..30_000 {
+            bench.send(id, "chart_create_session", json!([CS, ""]));
+        }
+        assert_eq!(bench.ended[&id], (Ending::Reset, Reason::Flood));
+    }
+
+    #[test]
     fn a_mute_venue_still_beats_and_answers() {
         let mut bench = Bench::usual();
         let id = bench.watching(&[EUR, "FX:EURUSD"]);
