@@ -1,7 +1,7 @@
 //! Everything that reads what a stranger sent, driven by bytes that are read as a sequence of operations.
 //!
 //! A target is a function from bytes to nothing that panics where a promise is broken, so that any fuzzer can drive it:
-//! `tests/replay.rs` replays the corpus and mutations of it in `./check`, `fuzz/` has the same targets for libFuzzer.
+//! `tests/replay.rs` replays the corpus and mutations of it in `./check`; `fuzz-one` runs a single input and shrinks it.
 //! Every input means something, and the same input always does the same. Floor 5.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a harness of tests: it fails by panicking")]
