@@ -33,7 +33,7 @@ impl FrameReader {
     /// The next whole frame without its length, if it is there.
     ///
     /// # Errors
-    /// [`CauseKind::Protocol`] for a length of zero or above [`FRAME_BYTES_MAX`]: the stream cannot be followed further.
+    /// [`CauseKind::Protocol`] for a length of zero or above `FRAME_BYTES_MAX`: the stream cannot be followed further.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, Cause> {
         let Some(prefix) = self.buffer[self.start..].first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*prefix) as usize;

@@ -36,7 +36,7 @@ pub struct SessionSettings {
 /// One connection to the cTrader Open API: login, symbol list, and spot quotes of exactly the wanted symbols.
 ///
 /// It takes apart what the venue says and lets its parts compare where they are with where they should be, after each
-/// message: [`Login`] first, then the [`Listing`], then the [`Subscriptions`].
+/// message: `Login` first, then the `Listing`, then the `Subscriptions`.
 pub struct CtraderSession {
     account_id: i64,
     heartbeat: Duration,

@@ -14,8 +14,8 @@ use crate::why::Asked;
 
 /// Puts questions about symbols to their venues' ingests, for anybody who asks over HTTP.
 ///
-/// One question is on its way for a symbol at a time; who asks the same meanwhile, or within [`KEPT`] of the answer, gets
-/// that answer. So however many ask, an ingest hears at most [`QUESTIONS_MAX`] questions in that time.
+/// One question is on its way for a symbol at a time; who asks the same meanwhile, or within a quarter of a second of the
+/// answer, gets that answer. So however many ask, an ingest hears at most 64 questions in that time.
 pub struct Asker {
     bus: Client,
     metrics: Arc<GatewayMetrics>,
