@@ -164,3 +164,41 @@ fn ended(error: &io::Error) -> Cause {
         _ => Cause::new(CauseKind::Reset, error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+
+    /// The other end of a half-open connection: it says nothing, takes nothing and finishes nothing.
+    struct Deaf;
+
+    impl AsyncRead for Deaf {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// cTrader facts 4, row 17.
+    #[tokio::test]
+    async fn a_goodbye_that_is_never_answered_does_not_hold_up_the_next_connection() {
+        let mut link = Link::over(Box::new(Deaf));
+        tokio::time::timeout(10 * CLOSE_WITHIN, link.close()).await.expect("it ends by itself");
+        assert!(matches!(link, Link::Down));
+    }
+}
