@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::PRICE_UNITS;
+use crate::class::Class;
 use crate::hours::Hours;
 use crate::wire::{
     ProtoOaArchivedSymbol, ProtoOaAsset, ProtoOaAssetClass, ProtoOaLightSymbol, ProtoOaSymbol,
@@ -11,23 +12,6 @@ use crate::wire::{
 
 /// Most instruments there can be; keeps the symbol list well under 1 MiB, the cap of one client (facts 5.1).
 pub const SYMBOLS_MAX: usize = 5_000;
-
-/// A class of assets; each has one category of the same name and key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
-    /// Currency pairs.
-    Forex,
-    /// Precious metals.
-    Metals,
-    /// Stock indices.
-    Indices,
-    /// Oil and gas.
-    Energies,
-    /// Crypto currencies.
-    Crypto,
-    /// Shares of companies.
-    Shares,
-}
 
 /// In the order of [`Class`].
 const CLASSES: [&str; 6] = ["Forex", "Metals", "Indices", "Energies", "Crypto", "Shares"];

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time, date};
 use jiff::tz::TimeZone;
 
-use crate::catalogue::Class;
+use crate::class::Class;
 use crate::wire::{ProtoOaHoliday, ProtoOaInterval};
 
 const MINUTE_MS: i64 = 60_000;

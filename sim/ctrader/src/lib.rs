@@ -10,6 +10,7 @@
 
 mod bars;
 mod catalogue;
+mod class;
 mod connection;
 mod connection_id;
 mod desk;
@@ -22,6 +23,7 @@ mod history;
 mod hours;
 mod limits;
 mod login;
+mod loss;
 mod market;
 mod message;
 mod mishap;
@@ -45,7 +47,8 @@ pub mod wire {
 
 use std::time::Duration;
 
-pub use catalogue::{Catalogue, Class, Listing, SYMBOLS_MAX};
+pub use catalogue::{Catalogue, Listing, SYMBOLS_MAX};
+pub use class::Class;
 pub use connection::Sent;
 pub use connection_id::ConnectionId;
 pub use fault::{FAULTS, Fault, FaultRow, FaultSet, Lasting};

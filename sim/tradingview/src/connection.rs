@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Now;
 use crate::catalogue::Named;
-use crate::charts::ChartSession;
+use crate::chart_session::ChartSession;
 use crate::connection_id::ConnectionId;
 use crate::fault::Fault;
 use crate::faults::Faults;

@@ -142,7 +142,7 @@ impl Desk<'_> {
             self.play(&name);
             self.connection.quotes.insert(name, QuoteSession::default());
         } else {
-            self.connection.charts.insert(name, crate::charts::ChartSession::default());
+            self.connection.charts.insert(name, crate::chart_session::ChartSession::default());
         }
     }
 

@@ -7,6 +7,7 @@
 //! Facts numbers in comments point into the collected facts about the venue (section 8 lists what a simulator does).
 
 mod catalogue;
+mod chart_session;
 mod charts;
 mod connection;
 mod connection_id;
