@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
 
-use std::time::Duration;
-
 use serde_json::Value;
 use sim_e2e::{Setup, Signal, Spine, eventually};
 
-/// Longer than any pause that goes unnoticed.
-const PAUSE: Duration = Duration::from_secs(8);
+/// Longer than any pause that goes unnoticed, in seconds' worth of quotes.
+const PAUSE_S: u64 = 8;
 /// Quotes older than this on arrival were lying in the old socket.
 const AGE_MAX_MS: i64 = 3_000;
 
@@ -26,8 +24,17 @@ async fn a_paused_ingest_trusts_no_old_socket_and_sells_no_old_quote_as_new() {
     client.tick("GBPUSD").await;
 
     spine.ingest.process.signal(Signal::STOP);
-    // The length of the pause is what this is about.
-    tokio::time::sleep(PAUSE).await;
+    // Until so many quotes of both symbols lie in the old socket.
+    let quotes = async || {
+        let venue = spine.sim.status().await["venue"].take();
+        (venue["spot_events_sent"].as_u64().unwrap(), venue["ticks_per_s"].as_u64().unwrap())
+    };
+    let (before, per_s) = quotes().await;
+    eventually("the pause to be long enough", async || {
+        let missed = quotes().await.0 - before;
+        if missed >= 2 * per_s * PAUSE_S { Ok(()) } else { Err(format!("{missed} quotes")) }
+    })
+    .await;
     let mark = client.mark();
     spine.ingest.process.signal(Signal::CONT);
 

@@ -1,3 +1,5 @@
+mod verdict;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -273,95 +275,6 @@ impl World {
         let known = self.names.len() - 1;
         let wanted = alive.flat_map(|holder| &holder.symbols).filter(|index| **index < known);
         wanted.map(|index| self.names[*index].clone()).collect()
-    }
-
-    /// True where receivers are told that all is well, and it is: on the one connection, at the venue too.
-    fn is_well(&mut self) -> bool {
-        let wanted = self.wanted();
-        let now = self.venue_now();
-        let Some(Term { supervisor, socket: Socket::Up(wire), .. }) =
-            self.nodes.iter().find(|node| node.leads()).and_then(|node| node.term.as_ref())
-        else {
-            return false;
-        };
-        let wanted_there = supervisor.wanted();
-        if wire.lost
-            || !wanted.iter().all(|symbol| wanted_there.contains(symbol))
-            || !self.receiver.is_logged_in()
-        {
-            return false;
-        }
-        let mut live = 0;
-        for symbol in &wanted {
-            match self.receiver.state(symbol) {
-                Some(SymbolState::Live) => live += 1,
-                Some(SymbolState::Closed) if !is_open(&mut self.venue, now, symbol) => {}
-                _ => return false,
-            }
-        }
-        // A session that was lost without a word while nothing trades shows when something should.
-        if self.venue.subscribed(wire.id).len() < live {
-            return false;
-        }
-        let data = if live > 0 { DataState::Live } else { DataState::Idle };
-        self.receiver
-            .health
-            .as_ref()
-            .is_some_and(|health| health.data == data && (live == 0 || health.cause.is_none()))
-    }
-
-    /// True where something is wanted, and all of it is live.
-    pub(crate) fn is_live(&mut self) -> bool {
-        let wanted = self.wanted();
-        !wanted.is_empty()
-            && self.is_well()
-            && wanted.iter().all(|symbol| self.receiver.state(symbol) == Some(SymbolState::Live))
-    }
-
-    fn leader(&self) -> Option<&Term> {
-        self.nodes.iter().find(|node| node.leads()).and_then(|node| node.term.as_ref())
-    }
-
-    /// What is wanted and exists is subscribed on both sides, ticks, and shows the venue's own prices.
-    ///
-    /// # Panics
-    /// Where it is not so.
-    pub fn assert_everything_wanted_is_held_and_true(&mut self) {
-        assert!(self.is_well(), "well a moment ago, and not any more: {:?}", self.receiver.health);
-        if !self.is_live() {
-            return;
-        }
-        let wanted = self.wanted();
-        let term = self.leader().expect("a leader");
-        let Socket::Up(wire) = &term.socket else { panic!("no connection after all troubles ended") };
-        let session = term.supervisor.session().expect("a session");
-        assert_eq!(session.held(), wanted, "held is what is wanted");
-        let listings = self.venue.catalogue().listings();
-        let name = |id: &i64| {
-            listings.iter().find(|listing| listing.id == *id).map(|listing| listing.name.to_string())
-        };
-        let at_venue: BTreeSet<String> = self.venue.subscribed(wire.id).iter().filter_map(name).collect();
-        // It may stream more: what was let go just when it said that the session was over, and it was not.
-        let missing = wanted.iter().find(|symbol| !at_venue.contains(symbol.as_str()));
-        assert_eq!(missing, None, "the venue agrees");
-        assert_eq!(self.venue.connections().count(), 1, "one connection");
-        for symbol in &wanted {
-            let tick = self.receiver.tick(symbol).expect("a price");
-            let id = listings.iter().find(|listing| listing.name == symbol.as_str()).unwrap().id;
-            let told = self.venue.sent(wire.id, id).unwrap();
-            let shown = (tick.bid.unwrap().units(), tick.ask.unwrap().units());
-            let venue = (i64::try_from(told.bid).unwrap(), i64::try_from(told.ask).unwrap());
-            let in_flight = !wire.to_ingest.is_empty();
-            assert!(in_flight || shown == venue, "{symbol}: {shown:?} is not the venue's {venue:?}");
-        }
-        let unknown = self.names.last().unwrap();
-        if term.supervisor.wanted().contains(unknown) {
-            assert_eq!(
-                self.receiver.state(unknown),
-                Some(SymbolState::Refused),
-                "a name the venue does not have"
-            );
-        }
     }
 
     /// Stops every process in order: nothing is left behind.
@@ -734,14 +647,4 @@ impl World {
             self.settle();
         }
     }
-}
-
-fn is_open(venue: &mut Venue, now: sim_ctrader::Now, symbol: &Symbol) -> bool {
-    let id = venue
-        .catalogue()
-        .listings()
-        .iter()
-        .find(|listing| listing.name == symbol.as_str())
-        .map(|listing| listing.id);
-    id.is_some_and(|id| venue.is_open(now, id))
 }
