@@ -114,10 +114,13 @@ def check_compose(programs):
             else:
                 need(source in volumes, f"{name}: volume {source} is not declared")
                 used.add(source)
-        host = (service.get("environment") or {}).get("CTRADER_HOST")
-        if host is not None:
+        for host in simulators_of(service):
             need(host in services, f"{name}: no service {host}")
-            need(host == services[host]["environment"].get("SIM_HOSTS"), f"{name}: no certificate for {host}")
+            simulator = services.get(host, {}).get("environment", {})
+            need(host == simulator.get("SIM_HOSTS"), f"{name}: no certificate for {host}")
+            ca_files = [value for key, value in service["environment"].items() if key.endswith("_CA_FILE")]
+            need(ca_files == [simulator.get("SIM_CA_FILE")], f"{name}: does not trust the file that {host} writes")
+            need(mounts(service) == mounts(services.get(host, {})), f"{name}: shares no folder with {host}")
         for address in re.findall(r"//([a-z-]+):\d+", json.dumps(service.get("environment") or {})):
             need(address in services, f"{name}: speaks to {address}, which is none")
     need(used == set(volumes), f"volumes nobody uses: {set(volumes) - used}")
@@ -125,9 +128,34 @@ def check_compose(programs):
     chosen = dict(line.split("=") for line in (DEPLOY / ".env").read_text().splitlines() if line[:1].isalpha())
     need(chosen["COMPOSE_PROFILES"] in profiles, "deploy/.env: no such profile")
 
+    check_venues(compose)
+
     backend = re.search(r"server-template \S+ (\d+) ([a-z-]+):(\d+)", (DEPLOY / "haproxy.cfg").read_text())
     need(backend[2] in services, f"haproxy.cfg: no service {backend[2]}")
     need(int(backend[1]) >= services["ws-gateway"]["deploy"]["replicas"], "haproxy.cfg: fewer slots than replicas")
+
+
+def simulators_of(service):
+    """The hosts of the venue, where a service's settings name one."""
+    environment = service.get("environment") or {}
+    host = environment.get("CTRADER_HOST")
+    url = re.match(r"wss://([a-z-]+):", environment.get("TRADINGVIEW_URL", ""))
+    return [found for found in (host, url and url[1]) if found]
+
+
+def mounts(service):
+    """Volumes and where they are, without whether they may be written to."""
+    return [volume.split(":")[:2] for volume in service.get("volumes", [])]
+
+
+def check_venues(compose):
+    """Each venue the gateways offer can be simulated and real, and is simulated unless somebody wants otherwise."""
+    services = compose["services"]
+    for venue in services["ws-gateway"]["environment"]["GATEWAY_VENUES"].split(","):
+        for kind in ("sim", "live"):
+            ingest = services.get(f"ingest-{kind}-{venue}", {})
+            need(f"{kind}-{venue}" in ingest.get("profiles", []), f"no profile {kind}-{venue} with an ingest")
+            need(("sim" in ingest.get("profiles", [])) == (kind == "sim"), f"ingest-{kind}-{venue}: profile sim is wrong")
 
 
 def check_env_example():
@@ -139,7 +167,7 @@ def check_env_example():
 
 
 BIN = pathlib.Path(sys.argv[1]).resolve()
-programs_with_settings = ["ingest-ctrader", "ws-gateway", "sim-ctrader"]
+programs_with_settings = ["ingest-ctrader", "ingest-tradingview", "ws-gateway", "sim-ctrader", "sim-tradingview"]
 settings = {program: settings_of(program) for program in programs_with_settings}
 check_compose(check_dockerfile())
 check_env_example()
