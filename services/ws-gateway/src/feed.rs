@@ -5,7 +5,6 @@ use tickcast_model::{Body, ChannelEvent, StateChange, SymbolState};
 
 use crate::protocol::ChannelWriter;
 use crate::ring::{Cursor, Frame, Gap, Item, Order, Ring};
-use crate::wire::text_frame;
 
 /// What is known of one channel: its last ticks and its state.
 ///
@@ -17,8 +16,8 @@ pub struct Feed {
     /// The greatest incarnation heard of, by a tick or a state.
     epoch: u64,
     state: StateChange,
-    /// The state as a framed message.
-    state_text: Bytes,
+    /// The state as a message.
+    state_json: Bytes,
     /// Grows with each change of the state; it may wrap.
     state_version: u16,
     /// Grows with each event that was accepted; it may wrap.
@@ -77,7 +76,7 @@ pub enum Step<'a> {
     Tick(&'a Frame),
     /// Ticks that are lost for this reader.
     Gap(Gap),
-    /// The symbol's state changed (the framed message).
+    /// The symbol's state changed (the message, JSON).
     State(Bytes),
 }
 
@@ -89,7 +88,7 @@ impl Feed {
     pub fn new(writer: ChannelWriter, ring_ticks: usize) -> Self {
         let state = StateChange::plain(SymbolState::Pending);
         Self {
-            state_text: text_frame(&writer.state(&state)),
+            state_json: writer.state(&state),
             writer,
             ring: Ring::new(ring_ticks),
             epoch: 0,
@@ -114,7 +113,7 @@ impl Feed {
                     Order::OldEpoch => return Published::OldEpoch,
                 }
                 let json = self.writer.tick(tick, event.position);
-                let frame = Frame::new(event.position, tick.received_us, arrived_us, &json, tick.snapshot);
+                let frame = Frame::new(event.position, tick.clone(), arrived_us, &json);
                 self.ring.push(Arc::new(frame));
                 self.accept();
                 // A tick proves that the symbol is live; what the venue reports on subscribing proves nothing.
@@ -143,7 +142,7 @@ impl Feed {
             return false;
         }
         self.state = state.clone();
-        self.state_text = text_frame(&self.writer.state(state));
+        self.state_json = self.writer.state(state);
         self.state_version = self.state_version.wrapping_add(1);
         true
     }
@@ -156,7 +155,7 @@ impl Feed {
     pub fn follow(&mut self, source: &Self, from: u64) -> u64 {
         if self.state_version != source.state_version {
             self.state.clone_from(&source.state);
-            self.state_text.clone_from(&source.state_text);
+            self.state_json.clone_from(&source.state_json);
             self.state_version = source.state_version;
         }
         self.epoch = source.epoch;
@@ -228,7 +227,7 @@ impl Feed {
                     message: Some("the venue is not available; the symbol becomes live by itself".into()),
                     until_ms: None,
                 });
-                return Some(text_frame(&state));
+                return Some(state);
             }
             Away::Told if self.events == reading.told => return None,
             Away::Told => {
@@ -243,7 +242,7 @@ impl Feed {
             return None;
         }
         reading.told = self.state_version;
-        Some(self.state_text.clone())
+        Some(self.state_json.clone())
     }
 
     /// A version that was not told.
@@ -262,7 +261,6 @@ mod tests {
     use tickcast_model::{Position, Price, Symbol, Tick, VenueId};
 
     use super::*;
-    use crate::wire::payload_of;
 
     fn feed() -> Feed {
         Feed::new(ChannelWriter::new(&VenueId::new("ctrader").unwrap(), &Symbol::new("EURUSD").unwrap()), 8)
@@ -294,7 +292,7 @@ mod tests {
                 Step::Tick(frame) => format!("tick {}", frame.position.seq),
                 Step::Gap(gap) => format!("gap {}-{}", gap.from, gap.to),
                 Step::State(json) => {
-                    let value: serde_json::Value = serde_json::from_slice(&payload_of(&json)).unwrap();
+                    let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
                     format!("{} {}", value["state"].as_str().unwrap(), value["code"].as_str().unwrap_or(""))
                 }
             })

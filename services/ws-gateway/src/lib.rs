@@ -24,6 +24,8 @@ pub mod console;
 pub mod demand;
 /// What is known of one channel, and a reader's place in it.
 pub mod feed;
+/// How a connection frames what its client is told.
+pub mod form;
 /// What the parts share.
 pub mod gateway;
 /// From a venue's health to its status.

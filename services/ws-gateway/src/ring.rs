@@ -2,17 +2,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use tickcast_model::Position;
+use tickcast_model::{Position, Tick};
 
 use crate::wire::{payload_of, text_frame};
 
-/// One tick as browsers get it: a whole WebSocket frame, encoded once and shared by everybody who reads it.
+/// One tick, and how browsers get it: a whole WebSocket frame, encoded once and shared by everybody who reads it.
 #[derive(Debug)]
 pub struct Frame {
     /// Where the tick stands in its channel.
     pub position: Position,
-    /// When ingest read the quote, Unix microseconds.
-    pub received_us: i64,
+    /// Its numbers.
+    pub tick: Tick,
     /// When the tick reached this gateway, Unix microseconds.
     pub arrived_us: i64,
     text: Bytes,
@@ -20,20 +20,15 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame of the JSON object `json`; `is_snapshot` tells whether that object says `"snapshot":true` already.
-    pub fn new(
-        position: Position,
-        received_us: i64,
-        arrived_us: i64,
-        json: &[u8],
-        is_snapshot: bool,
-    ) -> Self {
+    /// A frame of `tick`, whose JSON object is `json`.
+    pub fn new(position: Position, tick: Tick, arrived_us: i64, json: &[u8]) -> Self {
         let text = text_frame(json);
         let snapshot = OnceLock::new();
-        if is_snapshot {
+        if tick.snapshot {
+            // It says so already.
             let _ = snapshot.set(text.clone());
         }
-        Self { position, received_us, arrived_us, text, snapshot }
+        Self { position, tick, arrived_us, text, snapshot }
     }
 
     /// The message as it stands, framed.
@@ -357,7 +352,20 @@ mod tests {
 
     fn frame(epoch: u64, seq: u64) -> Arc<Frame> {
         let json = format!("{{\"epoch\":\"{epoch}\",\"seq\":{seq}}}");
-        Arc::new(Frame::new(Position { epoch, seq }, 0, 0, json.as_bytes(), false))
+        Arc::new(Frame::new(Position { epoch, seq }, tick(false), 0, json.as_bytes()))
+    }
+
+    fn tick(snapshot: bool) -> Tick {
+        Tick {
+            bid: None,
+            ask: None,
+            last: None,
+            digits: 5,
+            venue_time_ms: None,
+            received_us: 0,
+            snapshot,
+            delayed_s: None,
+        }
     }
 
     fn ring(capacity: usize, ticks: &[(u64, u64)]) -> Ring {
@@ -383,7 +391,7 @@ mod tests {
         let frame = frame(1, 2);
         assert_eq!(payload_of(frame.text()), &br#"{"epoch":"1","seq":2}"#[..]);
         assert_eq!(payload_of(frame.snapshot()), &br#"{"epoch":"1","seq":2,"snapshot":true}"#[..]);
-        let marked = Frame::new(Position::default(), 0, 0, b"{\"snapshot\":true}", true);
+        let marked = Frame::new(Position::default(), tick(true), 0, b"{\"snapshot\":true}");
         assert_eq!(marked.snapshot(), marked.text());
     }
 

@@ -116,17 +116,30 @@ impl ClientSession {
             return refuse(ErrorCode::RateLimited, &message, None, None, actions);
         }
         match protocol::read(text, self.limits.symbols_per_message_max()) {
-            Ok(Request::Connect) => {
+            Ok(request) => self.perform(&request, world, held, actions),
+            Err(Failure { code, message, id }) => refuse(code, &message, id.as_ref(), None, actions),
+        }
+    }
+
+    /// Does what a client asks for, however it came to ask.
+    pub fn perform(
+        &mut self,
+        request: &Request,
+        world: &impl World,
+        held: &impl Held,
+        actions: &mut Vec<Action>,
+    ) {
+        match request {
+            Request::Connect => {
                 let venues = 0..u16::try_from(world.venues().len()).unwrap_or(VenueNumber::MAX);
                 actions.extend(venues.map(|venue| Action::Send(world.status(venue))));
             }
-            Ok(Request::Subscribe(request)) => self.subscribe(&request, world, held, actions),
-            Ok(Request::Unsubscribe(request)) => self.unsubscribe(&request, world, held, actions),
-            Ok(Request::Subscriptions { id }) => actions.push(self.subscriptions(id.as_ref(), world, held)),
-            Ok(Request::Ping { id }) => {
+            Request::Subscribe(request) => self.subscribe(request, world, held, actions),
+            Request::Unsubscribe(request) => self.unsubscribe(request, world, held, actions),
+            Request::Subscriptions { id } => actions.push(self.subscriptions(id.as_ref(), world, held)),
+            Request::Ping { id } => {
                 actions.push(Action::Send(protocol::pong(id.as_ref(), world.now_ms())));
             }
-            Err(Failure { code, message, id }) => refuse(code, &message, id.as_ref(), None, actions),
         }
     }
 

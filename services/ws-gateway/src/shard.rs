@@ -12,6 +12,7 @@ mod writing;
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,13 +22,15 @@ use slab::Slab;
 use tracing::{debug, debug_span};
 
 use crate::bulletin::BulletinSeat;
+use crate::form::{Form, Reply};
 use crate::gateway::Gateway;
 use crate::hub::ChannelKey;
 use crate::limits::Place;
 use crate::mailbox::Mailbox;
+use crate::protocol::Request;
 use crate::session::Action;
 use crate::wheel::Wheel;
-use crate::wire::{Broken, Received, close_frame, pong_frame, text_frame};
+use crate::wire::{Broken, Received};
 
 use channels::Channels;
 pub use client::End;
@@ -82,8 +85,12 @@ mod code {
 pub struct Arrival<S> {
     /// Its socket, which must not block.
     pub socket: S,
+    /// How it is framed what it is told.
+    pub form: Form,
     /// What it sent right behind the handshake.
     pub early: Vec<u8>,
+    /// What it asked for by the handshake itself.
+    pub first: Option<Request>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// Its place, or none where the gateway is full: then it is told so and let go.
@@ -102,7 +109,7 @@ pub struct Shard<S> {
     /// What is looked at for each tick and client, apart from the rest so that it stays in the cache.
     pace: Vec<Pace>,
     channels: Channels,
-    /// Messages to everybody, framed, oldest first, and how many there were before.
+    /// Messages to everybody, oldest first, and how many there were before.
     notes: VecDeque<Bytes>,
     notes_gone: u64,
     wheel: Wheel,
@@ -194,7 +201,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Takes a client in.
-    pub fn insert(&mut self, arrival: Arrival<S>, now: Instant) {
+    pub fn insert(&mut self, mut arrival: Arrival<S>, now: Instant) {
         let metrics = &self.gateway.metrics;
         metrics.opened.inc();
         let is_full = arrival.place.is_none();
@@ -203,33 +210,29 @@ impl<S: Socket> Shard<S> {
         }
         let ping_at = now + self.gateway.ping.mul_f64(fastrand::f64());
         let news_next = self.notes_gone + self.notes.len() as u64;
-        let client = Client::new(
-            arrival.socket,
-            arrival.peer,
-            arrival.place,
-            &self.gateway.limits,
-            now,
-            ping_at,
-            news_next,
-        );
+        let (peer, early, first) = (arrival.peer, take(&mut arrival.early), arrival.first.take());
+        let client = Client::new(arrival, &self.gateway.limits, now, ping_at, news_next);
         let index = number(self.clients.insert(client));
         if self.pace.len() <= index as usize {
             self.pace.resize(index as usize + 1, Pace::default());
         }
         self.pace[index as usize] = Pace::default();
-        debug!(client = index, peer = %arrival.peer, is_full, "client came");
+        debug!(client = index, %peer, is_full, "client came");
         if is_full {
             return self.end(index, End::FULL, now);
         }
         if self.draining {
             self.send_elsewhere(index, now);
         }
-        self.take_bytes(index, &arrival.early, now);
+        if let Some(request) = first {
+            self.ask(index, &request);
+        }
+        self.take_bytes(index, &early, now);
     }
 
     /// The client's socket has something to read, or ended.
     pub fn readable(&mut self, index: u32, now: Instant) {
-        let mut buffer = std::mem::take(&mut self.scratch.read);
+        let mut buffer = take(&mut self.scratch.read);
         let mut turns = 0;
         while let Some(client) = self.clients.get_mut(index as usize) {
             if turns == READS_A_TURN {
@@ -263,7 +266,7 @@ impl<S: Socket> Shard<S> {
             self.look_around(now);
         }
         let now_ms = self.millis(now);
-        let mut marked = std::mem::take(&mut self.scratch.marked);
+        let mut marked = take(&mut self.scratch.marked);
         self.mailbox.take_slots(&mut marked);
         for number in marked.drain(..) {
             for client in self.channels.follow(number) {
@@ -271,7 +274,7 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.scratch.marked = marked;
-        for index in std::mem::take(&mut self.unread) {
+        for index in take(&mut self.unread) {
             self.readable(index, now);
         }
         if self.sweep_at <= now {
@@ -313,7 +316,7 @@ impl<S: Socket> Shard<S> {
             return;
         }
         client.heard_at = now;
-        let mut received = std::mem::take(&mut self.scratch.received);
+        let mut received = take(&mut self.scratch.received);
         let result = client.reader.read(bytes, |message| received.push(message));
         for message in received.drain(..) {
             self.receive(index, message, now);
@@ -345,7 +348,7 @@ impl<S: Socket> Shard<S> {
                 now,
             );
         }
-        let mut actions = std::mem::take(&mut self.scratch.actions);
+        let mut actions = take(&mut self.scratch.actions);
         match message {
             Received::Text(text) => {
                 let _entered = debug_span!("client", client = index, peer = %client.peer).entered();
@@ -353,10 +356,10 @@ impl<S: Socket> Shard<S> {
                 client.session.receive(&text, now, &*self.gateway.venues, &held, &mut actions);
             }
             Received::Binary => client.session.receive_binary(now, &mut actions),
-            Received::Ping(payload) => client.replies.push_back(pong_frame(&payload)),
+            Received::Ping(payload) => client.replies.push_back(Reply::Pong(payload.into())),
             Received::Pong => {}
             Received::Close(code) => {
-                client.replies.push_back(close_frame(code.unwrap_or(code::NORMAL), ""));
+                client.replies.push_back(Reply::Close(code.unwrap_or(code::NORMAL), ""));
                 self.end(index, End::Peer(code.unwrap_or(code::NORMAL)), now);
             }
         }
@@ -364,11 +367,22 @@ impl<S: Socket> Shard<S> {
         self.scratch.actions = actions;
     }
 
+    /// Asks for something in the client's name.
+    fn ask(&mut self, index: u32, request: &Request) {
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        let mut actions = take(&mut self.scratch.actions);
+        let held = self.channels.held(&client.subs);
+        client.session.perform(request, &*self.gateway.venues, &held, &mut actions);
+        self.act(index, &mut actions);
+        self.scratch.actions = actions;
+        self.hurry(index);
+    }
+
     fn act(&mut self, index: u32, actions: &mut Vec<Action>) {
         let has_joined = actions.iter().any(|action| matches!(action, Action::Join { .. }));
         for action in actions.drain(..) {
             match action {
-                Action::Send(message) => self.reply(index, text_frame(&message)),
+                Action::Send(message) => self.reply(index, Reply::Message(message)),
                 Action::Join { key, away } => self.join(index, &key, away),
                 Action::Leave(key) => self.leave(index, &key),
                 Action::Refused(code) => self.gateway.metrics.error(code),
@@ -379,9 +393,9 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn reply(&mut self, index: u32, frame: Bytes) {
+    fn reply(&mut self, index: u32, reply: Reply) {
         if let Some(client) = self.clients.get_mut(index as usize) {
-            client.replies.push_back(frame);
+            client.replies.push_back(reply);
         }
     }
 
@@ -426,10 +440,10 @@ impl<S: Socket> Shard<S> {
         if let End::Close(code, reason) = end {
             // What waited is not worth keeping the end waiting for.
             client.replies.clear();
-            client.replies.push_back(close_frame(code, reason));
+            client.replies.push_back(Reply::Close(code, reason));
         }
         client.closing = Some(Closing { end, until: now + FAREWELL_WITHIN });
-        for sub in std::mem::take(&mut client.subs) {
+        for sub in take(&mut client.subs) {
             self.leave_channel(&sub);
         }
         self.hurry(index);
@@ -444,7 +458,7 @@ impl<S: Socket> Shard<S> {
 
     fn remove(&mut self, index: u32, end: End, now: Instant) {
         let Some(mut client) = self.clients.try_remove(index as usize) else { return };
-        for sub in std::mem::take(&mut client.subs) {
+        for sub in take(&mut client.subs) {
             self.leave_channel(&sub);
         }
         debug!(client = index, peer = %client.peer, ?end, "client gone");

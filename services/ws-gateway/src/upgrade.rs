@@ -13,7 +13,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::debug;
 
+use crate::form::Form;
 use crate::gateway::Gateway;
+use crate::shard::Arrival;
 use crate::tls::TlsSocket;
 use crate::writer::{Wire, Writers};
 
@@ -69,7 +71,7 @@ async fn hand_over(
     if let Err(full) = &place {
         debug!(%peer, ?full, "client sent away");
     }
-    writers.give(socket, early, peer, place.ok());
+    writers.give(Arrival { socket, form: Form::Text, early, first: None, peer, place: place.ok() });
     Ok(())
 }
 

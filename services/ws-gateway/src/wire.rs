@@ -17,23 +17,28 @@ pub fn text_frame(message: &[u8]) -> Bytes {
     frame(TEXT, message)
 }
 
-/// A ping without a payload.
-pub fn ping_frame() -> Bytes {
-    frame(PING, &[])
+/// Appends a text frame.
+pub fn put_text(message: &[u8], out: &mut Vec<u8>) {
+    put_frame(TEXT, message, out);
 }
 
-/// The answer to a ping, with its payload.
-pub fn pong_frame(payload: &[u8]) -> Bytes {
-    frame(PONG, payload)
+/// Appends a ping without a payload.
+pub fn put_ping(out: &mut Vec<u8>) {
+    put_frame(PING, &[], out);
 }
 
-/// A close frame; the reason is cut where it does not fit.
-pub fn close_frame(code: u16, reason: &str) -> Bytes {
+/// Appends the answer to a ping, with its payload.
+pub fn put_pong(payload: &[u8], out: &mut Vec<u8>) {
+    put_frame(PONG, payload, out);
+}
+
+/// Appends a close frame; the reason is cut where it does not fit.
+pub fn put_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let most = CONTROL_BYTES_MAX - 2;
     let end = (0..=most.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend_from_slice(&reason.as_bytes()[..end]);
-    frame(CLOSE, &payload)
+    put_frame(CLOSE, &payload, out);
 }
 
 /// The payload of a frame written here: what follows its header.
@@ -54,6 +59,11 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     };
     // Exactly as long as it gets: then it becomes shared without another allocation.
     let mut out = Vec::with_capacity(header + payload.len());
+    put_frame(opcode, payload, &mut out);
+    out.into()
+}
+
+fn put_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.put_u8(0x80 | opcode);
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(short @ ..=125), _) => out.put_u8(short),
@@ -67,7 +77,6 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
         }
     }
     out.put_slice(payload);
-    out.into()
 }
 
 /// What a client sent.
@@ -300,11 +309,9 @@ mod tests {
                 WebSocket::from_raw_socket(std::io::Cursor::new(bytes.to_vec()), Role::Client, None);
             assert_eq!(socket.read().unwrap(), Message::text(payload));
         }
-        let mut socket = WebSocket::from_raw_socket(
-            std::io::Cursor::new(close_frame(4003, &"é".repeat(100)).to_vec()),
-            Role::Client,
-            None,
-        );
+        let mut close = Vec::new();
+        put_close(4003, &"é".repeat(100), &mut close);
+        let mut socket = WebSocket::from_raw_socket(std::io::Cursor::new(close), Role::Client, None);
         let Message::Close(Some(close)) = socket.read().unwrap() else { panic!("no close") };
         assert_eq!(u16::from(close.code), 4003);
         assert!(close.reason.len() <= 123 && close.reason.starts_with('é'));

@@ -1,7 +1,7 @@
 //! The threads that write to browsers: each owns its clients' sockets and waits for all of them at once.
 
 use std::io::{self, Read as _};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,7 +13,6 @@ use rustix::net::SendFlags;
 use tracing::{error, warn};
 
 use crate::gateway::Gateway;
-use crate::limits::Place;
 use crate::mailbox::Mailbox;
 use crate::shard::{Arrival, Shard, Socket};
 use crate::tls::TlsSocket;
@@ -83,11 +82,10 @@ impl Writers {
     }
 
     /// Hands a browser to the writer with the fewest.
-    pub fn give(&self, socket: Wire, early: Vec<u8>, peer: SocketAddr, place: Option<Place>) {
+    pub fn give(&self, arrival: Arrival<Wire>) {
         let fewest = self.inboxes.iter().min_by_key(|inbox| inbox.clients.load(Ordering::Relaxed));
         let Some(inbox) = fewest else { return };
         inbox.clients.fetch_add(1, Ordering::Relaxed);
-        let arrival = Arrival { socket, early, peer, place };
         inbox.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
         let _ = inbox.waker.wake();
     }

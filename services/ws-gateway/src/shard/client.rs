@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Socket, code};
+use super::{Arrival, Socket, code};
 use crate::feed::Reading;
+use crate::form::{Form, Reply};
 use crate::limits::{ClientLimits, Place};
 use crate::session::ClientSession;
 use crate::wire::FrameReader;
@@ -50,7 +51,9 @@ pub(super) struct Client<S> {
     pub(super) scan_from: u32,
     /// What the socket did not take of the last write.
     unsent: Bytes,
-    pub(super) replies: VecDeque<Bytes>,
+    pub(super) form: Form,
+    /// What it is told before its ticks.
+    pub(super) replies: VecDeque<Reply>,
     /// Number of the next message to everybody.
     pub(super) news_next: u64,
     pub(super) opened_at: Instant,
@@ -82,23 +85,22 @@ pub(super) struct Closing {
 
 impl<S: Socket> Client<S> {
     pub(super) fn new(
-        socket: S,
-        peer: SocketAddr,
-        place: Option<Place>,
+        arrival: Arrival<S>,
         limits: &Arc<ClientLimits>,
         now: Instant,
         ping_at: Instant,
         news_next: u64,
     ) -> Self {
         Self {
-            socket,
-            peer,
-            place,
+            socket: arrival.socket,
+            peer: arrival.peer,
+            place: arrival.place,
             reader: FrameReader::new(limits.message_bytes_max),
             session: ClientSession::new(limits.clone(), now),
             subs: Vec::new(),
             scan_from: 0,
             unsent: Bytes::new(),
+            form: arrival.form,
             replies: VecDeque::new(),
             news_next,
             opened_at: now,
@@ -111,12 +113,13 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// True where nothing but ticks can be there for it: no rest of a write, no reply, no news, no end.
-    pub(super) fn has_only_ticks(&self, notes_end: u64) -> bool {
+    /// True where nothing but shared frames can be there for it: no rest of a write, no reply, no news, no end.
+    pub(super) fn has_only_frames(&self, notes_end: u64) -> bool {
         self.unsent.is_empty()
             && self.replies.is_empty()
             && self.news_next == notes_end
             && self.closing.is_none()
+            && self.form.is_text()
     }
 
     /// Writes bytes; what the socket does not take is kept, and the client is blocked until it takes more.

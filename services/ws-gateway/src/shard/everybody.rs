@@ -7,9 +7,9 @@ use super::{
     HEARTBEAT_AFTER, NOTES_MAX, REPLIES_MAX, STUCK_AFTER, SWEEP_EVERY, SWEEPS, Shard, Socket, code, number,
 };
 use crate::bulletin::Note;
+use crate::form::Reply;
 use crate::protocol;
 use crate::session::World as _;
-use crate::wire::{ping_frame, text_frame};
 
 /// What concerns every client of a shard: news, the gateway's stop, and the clocks.
 impl<S: Socket> Shard<S> {
@@ -18,10 +18,10 @@ impl<S: Socket> Shard<S> {
         let known = self.notes_gone + self.notes.len() as u64;
         while let Some(note) = self.news.fetch() {
             match note {
-                Note::Message(message) => self.post(text_frame(&message)),
+                Note::Message(message) => self.post(message),
                 Note::Missed => {
                     let venues = self.gateway.venues.clone();
-                    venues.numbers().for_each(|venue| self.post(text_frame(&venues.status(venue))));
+                    venues.numbers().for_each(|venue| self.post(venues.status(venue)));
                 }
             }
         }
@@ -53,12 +53,12 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn post(&mut self, frame: Bytes) {
+    fn post(&mut self, message: Bytes) {
         if self.notes.len() == NOTES_MAX {
             self.notes.pop_front();
             self.notes_gone += 1;
         }
-        self.notes.push_back(frame);
+        self.notes.push_back(message);
     }
 
     /// Three quarters of the time to spread the moves, the last quarter for each to make its own.
@@ -68,7 +68,7 @@ impl<S: Socket> Shard<S> {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
         client.close_at = Some(now + reconnect_in + drain / 4);
         let in_ms = u64::try_from(reconnect_in.as_millis()).unwrap_or(u64::MAX);
-        self.reply(index, text_frame(&protocol::goaway(in_ms)));
+        self.reply(index, Reply::Message(protocol::goaway(in_ms)));
     }
 
     /// Looks at every client's clock.
@@ -101,16 +101,15 @@ impl<S: Socket> Shard<S> {
                 }
                 client.ping_at = now + ping;
                 if client.replies.len() < REPLIES_MAX {
-                    client.replies.push_back(ping_frame());
+                    client.replies.push_back(Reply::Ping);
                     says = true;
                 }
             }
             if now >= client.said_at + HEARTBEAT_AFTER && !is_blocked {
                 client.said_at = now;
                 let venues = &self.gateway.venues;
-                let frame =
-                    heartbeat.get_or_insert_with(|| text_frame(&protocol::heartbeat(venues.now_ms())));
-                client.replies.push_back(frame.clone());
+                let message = heartbeat.get_or_insert_with(|| protocol::heartbeat(venues.now_ms()));
+                client.replies.push_back(Reply::Message(message.clone()));
                 says = true;
             }
             let pace = &mut self.pace[index as usize];

@@ -6,9 +6,9 @@ use super::WRITE_BYTES;
 use super::channels::Channels;
 use super::client::Client;
 use crate::feed::Step;
+use crate::form::{Of, Reply};
 use crate::gateway::Gateway;
 use crate::session::World as _;
-use crate::wire::text_frame;
 
 /// What was put together for one write.
 #[derive(Default)]
@@ -40,8 +40,8 @@ pub(super) fn gather<S>(
     while batch.len() < WRITE_BYTES
         && let Some(reply) = client.replies.pop_front()
     {
-        gathered.has_text |= reply.first() == Some(&0x81);
-        batch.extend_from_slice(&reply);
+        gathered.has_text |= matches!(reply, Reply::Message(_));
+        client.form.reply(&reply, batch);
     }
     if client.replies.is_empty() && client.replies.capacity() > 0 {
         client.replies = VecDeque::new();
@@ -54,14 +54,13 @@ pub(super) fn gather<S>(
         let place = usize::try_from(ahead).ok().and_then(|ahead| notes.len().checked_sub(ahead));
         if let Some(note) = place.and_then(|place| notes.get(place)) {
             client.news_next += 1;
-            batch.extend_from_slice(note);
+            client.form.note(note, batch);
         } else {
             gateway.metrics.dropped("client_statuses");
             client.news_next += ahead;
             let venues = &gateway.venues;
-            client.replies.extend(venues.numbers().map(|venue| text_frame(&venues.status(venue))));
-            if let Some(reply) = client.replies.pop_front() {
-                batch.extend_from_slice(&reply);
+            for venue in venues.numbers() {
+                client.form.note(&venues.status(venue), batch);
             }
         }
     }
@@ -82,24 +81,25 @@ pub(super) fn gather<S>(
             }
             let Some(step) = feed.next(&mut sub.reading) else { break };
             gathered.has_text = true;
+            let of = Of { channel: sub.channel, feed };
             match step {
                 Step::Tick(frame) => {
                     gathered.ticks += 1;
                     if gathered.oldest_us == 0 {
                         gathered.oldest_us = frame.arrived_us;
                     }
-                    batch.extend_from_slice(frame.text());
+                    client.form.tick(of, frame, batch);
                 }
                 Step::Snapshot(frame) => {
                     // Not measured: how old a snapshot is says nothing of the gateway.
                     gathered.ticks += 1;
-                    batch.extend_from_slice(frame.snapshot());
+                    client.form.snapshot(of, frame, batch);
                 }
                 Step::Gap(gap) => {
                     gathered.missed += gap.missed();
-                    batch.extend_from_slice(&text_frame(&feed.writer().gap(&gap)));
+                    client.form.gap(of, &gap, batch);
                 }
-                Step::State(state) => batch.extend_from_slice(&state),
+                Step::State(state) => client.form.state(of, &state, batch),
             }
         }
     }

@@ -119,7 +119,7 @@ impl Browser {
     }
 
     fn writes(&self) -> usize {
-        std::mem::take(&mut self.pipe.0.lock().unwrap().writes)
+        take(&mut self.pipe.0.lock().unwrap().writes)
     }
 }
 
@@ -179,7 +179,9 @@ impl Bench {
         let number = self.shard.next_number();
         let arrival = Arrival {
             socket: pipe.clone(),
+            form: Form::Text,
             early: Vec::new(),
+            first: None,
             peer: ([127, 0, 0, 1], 9).into(),
             place: self.gateway.doors.enter([127, 0, 0, 1].into()).ok(),
         };
@@ -546,7 +548,14 @@ fn a_delivery_allocates_nothing() {
     Frame::from_payload(header, request.into_bytes().into()).format(&mut early).unwrap();
     for _ in 0..10 {
         let place = bench.gateway.doors.enter([127, 0, 0, 1].into()).ok();
-        let arrival = Arrival { socket: Sink, early: early.clone(), peer: ([127, 0, 0, 1], 9).into(), place };
+        let arrival = Arrival {
+            socket: Sink,
+            form: Form::Text,
+            early: early.clone(),
+            first: None,
+            peer: ([127, 0, 0, 1], 9).into(),
+            place,
+        };
         shard.insert(arrival, bench.now);
     }
     let (mut allocations, mut steady_from) = (0, 0.0);

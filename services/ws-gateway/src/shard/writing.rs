@@ -52,7 +52,7 @@ impl<S: Socket> Shard<S> {
         }
         pace.waits = false;
         let result = match self.channels.pending(&client.subs) {
-            _ if !client.has_only_ticks(notes_end) => self.write_all(index, now),
+            _ if !client.has_only_frames(notes_end) => self.write_all(index, now),
             Pending::Nothing => return,
             // By far the most frequent case where ticks are few: the shared frame goes out as it is.
             Pending::OneTick { place, frame, after } => {

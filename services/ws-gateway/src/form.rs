@@ -1,0 +1,89 @@
+use bytes::Bytes;
+
+use crate::feed::Feed;
+use crate::ring::{Frame, Gap};
+use crate::wire;
+
+/// How a connection frames what its client is told, for its whole life.
+///
+/// Replies, news, states and gaps are JSON objects; ticks are frames, which are encoded once and shared by everybody. Each
+/// function appends to what goes out in one write.
+#[derive(Debug)]
+pub enum Form {
+    /// WebSocket text frames of JSON.
+    Text,
+}
+
+/// Something that is said to one client and comes before its ticks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// A JSON object.
+    Message(Bytes),
+    /// Asks for a sign of life.
+    Ping,
+    /// The answer to the client's ping, with its payload.
+    Pong(Bytes),
+    /// The last words: code and reason.
+    Close(u16, &'static str),
+}
+
+/// The channel something is said of.
+#[derive(Clone, Copy)]
+pub struct Of<'a> {
+    /// Its number, the same for the client as long as it reads the channel.
+    pub channel: u32,
+    /// What is known of it.
+    pub feed: &'a Feed,
+}
+
+impl Form {
+    /// True where a tick goes out as [`Frame::text`] and nothing else.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text)
+    }
+
+    /// Something said to this client.
+    pub fn reply(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        match (self, reply) {
+            (Self::Text, Reply::Message(json)) => wire::put_text(json, out),
+            (Self::Text, Reply::Ping) => wire::put_ping(out),
+            (Self::Text, Reply::Pong(payload)) => wire::put_pong(payload, out),
+            (Self::Text, Reply::Close(code, reason)) => wire::put_close(*code, reason, out),
+        }
+    }
+
+    /// A message to everybody.
+    pub fn note(&mut self, json: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Text => wire::put_text(json, out),
+        }
+    }
+
+    /// The tick after the one before.
+    pub fn tick(&mut self, _of: Of<'_>, frame: &Frame, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => out.extend_from_slice(frame.text()),
+        }
+    }
+
+    /// The beginning of a series of ticks.
+    pub fn snapshot(&mut self, _of: Of<'_>, frame: &Frame, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => out.extend_from_slice(frame.snapshot()),
+        }
+    }
+
+    /// Ticks that are lost for this client.
+    pub fn gap(&mut self, of: Of<'_>, gap: &Gap, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => wire::put_text(&of.feed.writer().gap(gap), out),
+        }
+    }
+
+    /// The symbol's state, as a JSON object.
+    pub fn state(&mut self, _of: Of<'_>, json: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Text => wire::put_text(json, out),
+        }
+    }
+}
