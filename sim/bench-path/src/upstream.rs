@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
-use sim_ctrader::{ConnectionId, Output, Venue, VenueSettings};
+use sim_ctrader::{ConnectionId, Output, SimulatedVenue as _, Venue, VenueSettings};
 use tickcast_model::{ChannelEvent, Lease, Symbol, VenueId};
 use tickcast_session::{Action, DemandLimits, Now, Supervisor, SupervisorSettings};
 
@@ -104,7 +104,7 @@ fn meet(
         _ => {}
     }
     while let Some(output) = venue.poll() {
-        if let Output::Send { bytes, .. } = output {
+        if let Output::Send { message: bytes, .. } = output {
             supervisor.received(now, &bytes);
         }
     }

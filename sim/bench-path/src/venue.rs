@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sim_ctrader::wire::ProtoOaSpotEvent;
-use sim_ctrader::{Catalogue, Now, Output, Venue, VenueSettings, put_frame};
+use sim_ctrader::{Catalogue, Now, Output, SimulatedVenue as _, Venue, VenueSettings, put_frame};
 
 use crate::error::BenchError;
 use crate::pace::Pace;
@@ -100,7 +100,7 @@ fn serve(
         }
         venue.receive(id, now(began), &bytes[..count]);
         while let Some(output) = venue.poll() {
-            if let Output::Send { bytes, .. } = output {
+            if let Output::Send { message: bytes, .. } = output {
                 stream.write_all(&bytes)?;
             }
         }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sim_kit::fault::SymbolNames;
+
 use crate::PRICE_UNITS;
 use crate::class::Class;
 use crate::hours::Hours;
@@ -354,6 +356,20 @@ fn share(id: i64, number: usize) -> Listing {
         base,
         quote: "USD",
         class: Class::Shares,
+    }
+}
+
+impl SymbolNames for Catalogue {
+    fn count(&self) -> usize {
+        self.listings().len()
+    }
+
+    fn name_at(&self, position: usize) -> &str {
+        &self.listings()[position].name
+    }
+
+    fn position_of(&self, name: &str) -> Option<usize> {
+        self.named(name)
     }
 }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
+use sim_kit::{ConnectionId, Now};
 
-use crate::Now;
-use crate::connection_id::ConnectionId;
 use crate::frame::{FrameDecoder, put_envelope, put_frame, put_frame_with_unknown_fields};
 use crate::limits::RequestLimits;
 use crate::market::{Market, Quote, QuoteEvent};

@@ -3,18 +3,15 @@
 use std::borrow::Cow;
 
 use prost::Message;
+use sim_kit::fault::Param;
+use sim_kit::{ConnectionId, Now};
 
-use crate::Now;
 use crate::connection::{Connection, Manner, StrangerCode};
-use crate::connection_id::ConnectionId;
-use crate::fault::Fault;
-use crate::fault_spec::FaultSpec;
-use crate::faults::Faults;
+use crate::fault::{Fault, FaultSpec, Faults};
 use crate::grants::Grants;
 use crate::market::Market;
 use crate::message::{self, Payload};
 use crate::outcome::Counters;
-use crate::param::Param;
 use crate::settings::{RateAnswer, VenueSettings};
 use crate::wire::{
     ProtoErrorCode, ProtoErrorRes, ProtoMessage, ProtoOaErrorCode, ProtoOaErrorRes, ProtoOaPayloadType as Oa,

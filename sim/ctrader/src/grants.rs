@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Now;
+use sim_kit::Now;
+
 use crate::settings::{Account, Grant, VenueSettings};
 use crate::wire::ProtoOaErrorCode;
 

@@ -12,11 +12,8 @@ mod bars;
 mod catalogue;
 mod class;
 mod connection;
-mod connection_id;
 mod desk;
 mod fault;
-mod fault_spec;
-mod faults;
 mod frame;
 mod grants;
 mod history;
@@ -29,7 +26,6 @@ mod message;
 mod mishap;
 mod outcome;
 mod outgoing;
-mod param;
 mod player;
 mod quotes;
 mod recording;
@@ -45,23 +41,20 @@ pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/_.rs"));
 }
 
-use std::time::Duration;
-
 pub use catalogue::{Catalogue, Listing, SYMBOLS_MAX};
 pub use class::Class;
 pub use connection::Sent;
-pub use connection_id::ConnectionId;
-pub use fault::{FAULTS, Fault, FaultRow, FaultSet, Lasting};
-pub use fault_spec::{FaultSpec, SpecError};
+pub use fault::{FAULTS, Fault, FaultRow, FaultSet, FaultSpec};
 pub use frame::{FrameDecoder, FrameError, put_frame};
 pub use market::Quote;
 pub use message::{PAYLOADS, Payload};
 pub use outcome::{Counters, Ending, Output, Reason};
-pub use param::{Kind, Param, ParamRow};
 pub use recording::{Recording, RecordingError};
 pub use scenario::{Scenario, ScenarioError};
 pub use settings::{Account, ExpiredAnswer, Grant, RateAnswer, VenueSettings};
 pub use shell::{ServerSettings, ShellError, serve};
+pub use sim_kit::fault::{Kind, Lasting, Param, ParamRow, SpecError};
+pub use sim_kit::{ConnectionId, Now, ReasonKind, SimulatedVenue};
 pub use venue::Venue;
 
 /// Prices travel as integers: price x this, whatever the digits of the symbol (facts 3.6).
@@ -69,12 +62,3 @@ pub const PRICE_UNITS: u64 = 100_000;
 
 /// What the venue's files were compiled to, as an encoded `FileDescriptorSet`, for comparing with official ones.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ctrader.fds"));
-
-/// A reading of both clocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Now {
-    /// Time since a start of the caller's choice; never goes back.
-    pub elapsed: Duration,
-    /// Wall clock, Unix milliseconds; what quotes are stamped with.
-    pub unix_ms: i64,
-}

@@ -1,10 +1,11 @@
 //! Applications, tokens and accounts (facts 3.1, 3.2).
 
+use sim_kit::fault::Param;
+
 use crate::connection::StrangerCode;
 use crate::desk::{Desk, Refusal};
 use crate::fault::Fault;
 use crate::outcome::{Ending, Reason};
-use crate::param::Param;
 use crate::settings::Account;
 use crate::wire::{
     ProtoErrorCode, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes, ProtoOaAccountDisconnectEvent,

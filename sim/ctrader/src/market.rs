@@ -5,12 +5,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use fastrand::Rng;
+use sim_kit::fault::Which;
+use sim_kit::{ConnectionId, Now};
 
-use crate::Now;
 use crate::bars::Bars;
 use crate::catalogue::{Catalogue, Change, Listing};
-use crate::connection_id::ConnectionId;
-use crate::faults::Which;
 use crate::hours::Calendar;
 use crate::recording::{Recording, Track};
 

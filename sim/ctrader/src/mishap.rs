@@ -1,16 +1,14 @@
 //! What faults do to the venue as a whole: when they happen, when they begin, when they end.
 
-use crate::Now;
+use sim_kit::fault::{FaultEffects, Param, SymbolNames, Which};
+use sim_kit::{ConnectionId, Now};
+
 use crate::catalogue::Change;
 use crate::connection::{Connection, Quirks, StrangerCode};
-use crate::connection_id::ConnectionId;
-use crate::fault::Fault;
-use crate::fault_spec::FaultSpec;
-use crate::faults::Which;
+use crate::fault::{Fault, FaultRow, FaultSpec, Faults};
 use crate::loss::Loss;
 use crate::outcome::{Ending, Reason};
 use crate::outgoing::Pace;
-use crate::param::Param;
 use crate::venue::Venue;
 use crate::wire::{
     ProtoOaAccountDisconnectEvent, ProtoOaAccountsTokenInvalidatedEvent, ProtoOaClientDisconnectEvent,
@@ -20,9 +18,26 @@ use crate::wire::{
 /// A payload type no schema has.
 const UNKNOWN_PAYLOAD_TYPE: u32 = 2_999;
 
-impl Venue {
-    /// Lets a fault happen that is over at once.
-    pub(crate) fn happen(&mut self, now: Now, spec: &FaultSpec) {
+impl FaultEffects for Venue {
+    type Fault = Fault;
+
+    fn switched(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn switched_mut(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    fn symbols(&self) -> &dyn SymbolNames {
+        self.market.catalogue()
+    }
+
+    fn noted(&mut self, row: &'static FaultRow) {
+        *self.counters.faults.entry(row.name).or_default() += 1;
+    }
+
+    fn happen(&mut self, now: Now, spec: &FaultSpec) {
         let reason = spec.text(Param::Reason);
         match spec.fault() {
             Fault::Cut => self.end_all(Ending::Reset),
@@ -86,8 +101,7 @@ impl Venue {
         }
     }
 
-    /// A lasting fault was just switched on.
-    pub(crate) fn begin_fault(&mut self, now: Now, fault: Fault) {
+    fn begin_fault(&mut self, now: Now, fault: Fault) {
         let Some(active) = self.faults.get(fault) else { return };
         let disconnects = active.spec.flag(Param::Disconnects);
         match fault {
@@ -109,8 +123,7 @@ impl Venue {
         self.tune_all(now);
     }
 
-    /// A lasting fault is over: makes up for what it held back.
-    pub(crate) fn end_fault(&mut self, now: Now, fault: Fault) {
+    fn end_fault(&mut self, now: Now, fault: Fault) {
         let Some(ended) = self.faults.stop(fault) else { return };
         match fault {
             Fault::Stall => self.each_id(|venue, id| {
@@ -128,7 +141,9 @@ impl Venue {
         }
         self.tune_all(now);
     }
+}
 
+impl Venue {
     /// Ends accounts' sessions on every connection, in the manner asked for (facts 3.2, 3.11).
     pub(crate) fn lose_sessions(&mut self, now: Now, loss: &Loss<'_>) {
         self.each_id(|venue, id| {

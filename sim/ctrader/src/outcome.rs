@@ -3,29 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use sim_kit::{EndingKind, ReasonKind};
 
-use crate::connection_id::ConnectionId;
-
-/// What the shell has to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// Write these bytes, after all earlier ones.
-    Send {
-        /// To whom.
-        id: ConnectionId,
-        /// One or more frames, or a part of one where a fault cuts it.
-        bytes: Bytes,
-    },
-    /// End the connection; the venue has forgotten it.
-    Close {
-        /// Which one.
-        id: ConnectionId,
-        /// In what manner.
-        ending: Ending,
-        /// Why.
-        reason: Reason,
-    },
-}
+/// What the shell has to do; one or more frames at a time, or a part of one where a fault cuts it.
+pub type Output = sim_kit::Output<Bytes, Ending, Reason>;
 
 /// How a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,9 +36,15 @@ pub enum Reason {
     Fault,
 }
 
-impl Reason {
-    /// The reason as a metric label.
-    pub fn as_str(self) -> &'static str {
+impl EndingKind for Ending {
+    const RESET: Self = Self::Reset;
+}
+
+impl ReasonKind for Reason {
+    const PEER: Self = Self::Peer;
+    const SLOW_READER: Self = Self::SlowReader;
+
+    fn as_str(self) -> &'static str {
         match self {
             Self::Peer => "peer",
             Self::Inactivity => "inactivity",

@@ -5,10 +5,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::civil::DateTime;
 use jiff::{Span, Timestamp};
+use sim_kit::Now;
 
-use crate::Now;
 use crate::catalogue::Catalogue;
-use crate::fault_spec::FaultSpec;
+use crate::fault::FaultSpec;
 use crate::scenario::{Scenario, Step, When};
 
 /// The wall clock may be set: what waits for it looks again at least this often.

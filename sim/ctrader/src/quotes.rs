@@ -1,9 +1,10 @@
 //! Subscriptions to spots and to live bars (facts 3.5 to 3.7).
 
+use sim_kit::fault::Param;
+
 use crate::connection::Subscription;
 use crate::desk::{Desk, Refusal, read_period};
 use crate::fault::Fault;
-use crate::param::Param;
 use crate::wire::{
     ProtoErrorCode, ProtoOaErrorCode, ProtoOaSubscribeLiveTrendbarReq, ProtoOaSubscribeLiveTrendbarRes,
     ProtoOaSubscribeSpotsReq, ProtoOaSubscribeSpotsRes, ProtoOaUnsubscribeLiveTrendbarReq,

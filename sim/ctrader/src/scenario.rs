@@ -6,10 +6,9 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
+use sim_kit::fault::{Lasting, Param, SpecError};
 
-use crate::fault::Lasting;
-use crate::fault_spec::{FaultSpec, SpecError};
-use crate::param::Param;
+use crate::fault::FaultSpec;
 
 /// Steps a scenario may have, and faults one step may choose from.
 const STEPS_MAX: usize = 1_000;

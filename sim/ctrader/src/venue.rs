@@ -3,22 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastrand::Rng;
+use sim_kit::{ConnectionId, Now, SimulatedVenue};
 
-use crate::Now;
 use crate::catalogue::Catalogue;
 use crate::connection::{Connection, Manner, Sent};
-use crate::connection_id::ConnectionId;
 use crate::desk::{Aftermath, Desk};
-use crate::fault::{Fault, FaultSet, Lasting};
-use crate::fault_spec::{FaultSpec, SpecError};
-use crate::faults::{Faults, Which};
+use crate::fault::{Fault, FaultSpec, Faults};
 use crate::frame::FrameError;
 use crate::grants::Grants;
 use crate::loss::Loss;
 use crate::market::{Market, Quote, QuoteEvent};
 use crate::outcome::{Counters, Ending, Output, Reason};
-use crate::param::Param;
 use crate::player::Player;
 use crate::scenario::Scenario;
 use crate::settings::VenueSettings;
@@ -29,8 +26,7 @@ const PLAYED_MAX: usize = 64;
 
 /// The venue in a box.
 ///
-/// Give it bytes and time; take outputs with [`Venue::poll`] after each call until there are none; call
-/// [`Venue::timeout`] when [`Venue::deadline`] is reached.
+/// Driven as every [`SimulatedVenue`] is: give it bytes and time, take what comes out.
 pub struct Venue {
     pub(crate) settings: VenueSettings,
     pub(crate) market: Market,
@@ -69,9 +65,15 @@ impl Venue {
             rng,
         }
     }
+}
 
-    /// A client has connected (TLS included).
-    pub fn open(&mut self, now: Now) -> ConnectionId {
+impl SimulatedVenue for Venue {
+    type Input = [u8];
+    type Message = Bytes;
+    type Ending = Ending;
+    type Reason = Reason;
+
+    fn open(&mut self, now: Now) -> ConnectionId {
         self.counters.opened += 1;
         let id = ConnectionId::from_number(self.counters.opened);
         let silence = self.next_silence();
@@ -81,16 +83,14 @@ impl Venue {
         id
     }
 
-    /// The shell ended a connection, or saw its end. Unknown names are ignored.
-    pub fn closed(&mut self, id: ConnectionId, reason: Reason) {
+    fn closed(&mut self, id: ConnectionId, reason: Reason) {
         if let Some(mut connection) = self.connections.remove(&id) {
             connection.end_sessions(id, &mut self.market);
             *self.counters.closed.entry(reason).or_default() += 1;
         }
     }
 
-    /// Bytes came in on a connection. Unknown names, and connections about to end, are ignored.
-    pub fn receive(&mut self, id: ConnectionId, now: Now, bytes: &[u8]) {
+    fn receive(&mut self, id: ConnectionId, now: Now, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.received_bytes += bytes.len() as u64;
         self.counters.received_bytes += bytes.len() as u64;
@@ -103,8 +103,7 @@ impl Venue {
         }
     }
 
-    /// Time has passed: faults end, the market moves, heartbeats go out, silent clients are cut off.
-    pub fn timeout(&mut self, now: Now) {
+    fn timeout(&mut self, now: Now) {
         while let Some(fault) = self.faults.over(now) {
             self.fault(now, fault, false);
         }
@@ -147,8 +146,7 @@ impl Venue {
         }
     }
 
-    /// When [`Venue::timeout`] is due, in time elapsed; `None` while nothing can happen by itself.
-    pub fn deadline(&self) -> Option<Duration> {
+    fn deadline(&self) -> Option<Duration> {
         let cutoff = self.settings.inactivity_cutoff;
         let waiting = |connection: &&Connection| connection.ending.is_none() && !self.is_stalled();
         let timers = self.connections.values().filter(waiting).map(|connection| connection.deadline(cutoff));
@@ -161,8 +159,7 @@ impl Venue {
         timers.chain(own.into_iter().flatten()).min()
     }
 
-    /// The next thing to do, or `None` until something happens.
-    pub fn poll(&mut self) -> Option<Output> {
+    fn poll(&mut self) -> Option<Output> {
         while let Some(id) = self.ready.pop_front() {
             let stalled = self.is_stalled();
             let Some(connection) = self.connections.get_mut(&id) else { continue };
@@ -171,12 +168,12 @@ impl Venue {
                 continue;
             }
             if connection.has_output() {
-                let bytes = connection.take_output();
+                let message = connection.take_output();
                 if connection.ending.is_some() || connection.has_output() {
                     connection.queued = true;
                     self.ready.push_front(id);
                 }
-                return Some(Output::Send { id, bytes });
+                return Some(Output::Send { id, message });
             }
             if let Some((ending, reason)) = connection.ending {
                 self.closed(id, reason);
@@ -186,37 +183,12 @@ impl Venue {
         None
     }
 
-    /// Switches a fault, with what was chosen about it; one that happens once does so when switched on.
-    ///
-    /// A bare [`Fault`] has nothing chosen. A lasting fault that is on already goes on with what is chosen now. Symbols
-    /// the venue does not have are passed over; [`Venue::check`] finds them.
-    pub fn fault(&mut self, now: Now, fault: impl Into<FaultSpec>, on: bool) {
-        let spec = fault.into();
-        if on {
-            *self.counters.faults.entry(spec.row().name).or_default() += 1;
-        }
-        match (spec.row().lasting, on) {
-            (Lasting::Once, true) => self.happen(now, &spec),
-            (Lasting::Once, false) => {}
-            (Lasting::UntilSwitchedOff, true) => {
-                let fault = spec.fault();
-                self.end_fault(now, fault);
-                let which = Which::read(&spec, self.market.catalogue());
-                self.faults.start(now, spec, which);
-                self.begin_fault(now, fault);
-            }
-            (Lasting::UntilSwitchedOff, false) => self.end_fault(now, spec.fault()),
-        }
+    fn played(&mut self) -> Option<FaultSpec> {
+        self.played.pop_front()
     }
+}
 
-    /// Ends every lasting fault.
-    pub fn heal(&mut self, now: Now) {
-        let on: Vec<Fault> = self.faults.active().map(|active| active.spec.fault()).collect();
-        for fault in on {
-            self.fault(now, fault, false);
-        }
-    }
-
+impl Venue {
     /// Begins a scenario now, in place of the one under way. Faults that are on stay on.
     pub fn play(&mut self, now: Now, scenario: Scenario) {
         self.player = Some(Player::new(scenario, self.settings.seed, now));
@@ -232,36 +204,8 @@ impl Venue {
         self.player.as_ref().map(|player| (player.scenario(), player.played, player.deadline()))
     }
 
-    /// The next fault a scenario has switched on since the last call, for telling people; the last few are kept.
-    pub fn played(&mut self) -> Option<FaultSpec> {
-        self.played.pop_front()
-    }
-
     fn scenario_deadline(&self) -> Option<Duration> {
         self.player.as_ref().and_then(Player::deadline)
-    }
-
-    /// Finds what cannot be meant: symbols the venue does not have.
-    ///
-    /// # Errors
-    /// [`SpecError::Unusable`] with their names.
-    pub fn check(&self, spec: &FaultSpec) -> Result<(), SpecError> {
-        let unknown = spec.unknown_symbols(self.catalogue());
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let wanted = format!("names of symbols the venue has, and it has no {}", unknown.join(", "));
-        Err(SpecError::Unusable { fault: spec.row().name, param: Param::Symbols.name(), wanted })
-    }
-
-    /// The lasting faults that are on.
-    pub fn faults(&self) -> FaultSet {
-        self.faults.on()
-    }
-
-    /// The lasting faults that are on, with what was chosen about each and when it is over by itself (time elapsed).
-    pub fn active_faults(&self) -> impl Iterator<Item = (&FaultSpec, Option<Duration>)> {
-        self.faults.active().map(|active| (&active.spec, active.until))
     }
 
     /// The refresh token of the first grant that is good now.
@@ -437,7 +381,7 @@ impl Venue {
         self.queue(id);
     }
 
-    /// Puts a connection in the list of those [`Venue::poll`] looks at, where it belongs there.
+    /// Puts a connection in the list of those [`SimulatedVenue::poll`] looks at, where it belongs there.
     pub(crate) fn queue(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if !connection.queued && (connection.has_output() || connection.ending.is_some()) {

@@ -9,7 +9,7 @@ use sim_ctrader::wire::{
     ProtoErrorRes, ProtoMessage, ProtoOaAccountDisconnectEvent, ProtoOaAccountsTokenInvalidatedEvent,
     ProtoOaClientDisconnectEvent, ProtoOaErrorRes, ProtoOaSpotEvent, ProtoOaSymbolChangedEvent,
 };
-use sim_ctrader::{ConnectionId, FAULTS, Fault, Output, Reason, Venue, VenueSettings};
+use sim_ctrader::{ConnectionId, FAULTS, Fault, Output, Reason, SimulatedVenue as _, Venue, VenueSettings};
 use tickcast_model::Symbol;
 use tickcast_session::{Now, Session, SessionOutput};
 
@@ -242,7 +242,7 @@ impl Peers {
         let mut gone = false;
         while let Some(output) = self.venue.poll() {
             match output {
-                Output::Send { id, bytes } if id == self.id => self.to_session.extend_from_slice(&bytes),
+                Output::Send { id, message } if id == self.id => self.to_session.extend_from_slice(&message),
                 Output::Close { id, .. } if id == self.id => gone = true,
                 Output::Send { .. } | Output::Close { .. } => {}
             }

@@ -1,6 +1,7 @@
 //! The instruments there are, and what a symbol key names.
 
 use serde_json::Value;
+use sim_kit::fault::SymbolNames;
 
 /// The most instruments a venue can have.
 pub const SYMBOLS_MAX: usize = 5_000;
@@ -326,6 +327,20 @@ fn generated(number: u32) -> Instrument {
             1_000 + i64::from(number) * 37 % 50_000,
             if number % 4 == 3 { 0 } else { 2 },
         )
+    }
+}
+
+impl SymbolNames for Catalogue {
+    fn count(&self) -> usize {
+        self.instruments().len()
+    }
+
+    fn name_at(&self, position: usize) -> &str {
+        &self.instruments()[position].name
+    }
+
+    fn position_of(&self, name: &str) -> Option<usize> {
+        self.named(name)
     }
 }
 

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use sim_kit::Now;
 
-use crate::Now;
 use crate::catalogue::Named;
 use crate::say::Bar;
 

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::Now;
+use serde_json::Value;
+use sim_kit::Now;
+
 use crate::catalogue::Named;
 use crate::chart_session::Series;
 use crate::connection::Connection;
 use crate::desk::Desk;
-use crate::faults::Faults;
+use crate::fault::Faults;
 use crate::fields::{delay_s, update_mode};
 use crate::market::{Market, Moved, Watcher};
 use crate::say;
 use crate::value::quoted;
-use serde_json::Value;
 
 /// Zones that are no IANA names.
 const ZONES: &[&str] = &["exchange", "Etc/UTC", "UTC"];

@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Now;
+use sim_kit::fault::Param;
+use sim_kit::{ConnectionId, Now};
+
 use crate::catalogue::Named;
 use crate::chart_session::ChartSession;
-use crate::connection_id::ConnectionId;
-use crate::fault::Fault;
-use crate::faults::Faults;
+use crate::fault::{Fault, Faults};
 use crate::fields::Fields;
 use crate::frame::put_frame;
 use crate::market::{Market, Watcher};
 use crate::outcome::{Ending, Message, Reason};
-use crate::param::Param;
 use crate::say;
 use crate::script::SCRIPT_LINES_MAX;
 

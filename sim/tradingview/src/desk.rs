@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use sim_kit::fault::Param;
+use sim_kit::{ConnectionId, Now};
 
-use crate::Now;
 use crate::connection::{Connection, QuoteSession};
-use crate::connection_id::ConnectionId;
-use crate::fault::Fault;
-use crate::faults::Faults;
+use crate::fault::{Fault, Faults};
 use crate::market::{Market, Watcher};
 use crate::outcome::{Counters, Ending, Reason};
-use crate::param::Param;
 use crate::request::Request;
 use crate::say;
 use crate::settings::{ANONYMOUS_TOKEN, VenueSettings};

@@ -1,6 +1,8 @@
 //! The faults, as a table: adding one is one row and the place where it acts.
 
-use crate::param::{Kind, Param, ParamRow};
+use sim_kit::fault::{FaultKind, Kind, Param, ParamRow, lasting, number, once, param};
+
+use crate::request::METHODS;
 
 /// Something the venue can do wrong on demand. What each does stands in [`FAULTS`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -61,55 +63,17 @@ pub enum Fault {
     Burst,
 }
 
-/// How long a fault lasts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lasting {
-    /// Happens when asked for and is over.
-    Once,
-    /// Stays until switched off, or until its `for_ms` have passed or its `count` is used up.
-    UntilSwitchedOff,
-}
+/// What is known about a fault of this venue.
+pub type FaultRow = sim_kit::fault::FaultRow<Fault>;
 
-/// What is known about a fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FaultRow {
-    /// The fault.
-    pub fault: Fault,
-    /// Its name on the admin port and in scenarios.
-    pub name: &'static str,
-    /// How long it lasts.
-    pub lasting: Lasting,
-    /// What it does, in a sentence.
-    pub effect: &'static str,
-    /// What can be chosen about it. A lasting fault takes `for_ms` besides.
-    pub params: &'static [ParamRow],
-}
+/// Which lasting faults of this venue are on.
+pub type FaultSet = sim_kit::fault::FaultSet<Fault>;
 
-const fn once(
-    fault: Fault,
-    name: &'static str,
-    params: &'static [ParamRow],
-    effect: &'static str,
-) -> FaultRow {
-    FaultRow { fault, name, lasting: Lasting::Once, effect, params }
-}
+/// A fault of this venue with everything that was chosen about it.
+pub type FaultSpec = sim_kit::fault::FaultSpec<Fault>;
 
-const fn lasting(
-    fault: Fault,
-    name: &'static str,
-    params: &'static [ParamRow],
-    effect: &'static str,
-) -> FaultRow {
-    FaultRow { fault, name, lasting: Lasting::UntilSwitchedOff, effect, params }
-}
-
-const fn param(param: Param, kind: Kind, meaning: &'static str) -> ParamRow {
-    ParamRow { param, kind, meaning }
-}
-
-const fn number(default: u64, min: u64, max: u64) -> Kind {
-    Kind::Number { default, min, max }
-}
+/// The lasting faults of this venue that are on.
+pub(crate) type Faults = sim_kit::fault::Faults<Fault>;
 
 const SYMBOLS: ParamRow =
     param(Param::Symbols, Kind::Symbols, "names of the instruments concerned; none = all");
@@ -410,108 +374,44 @@ pub const FAULTS: &[FaultRow] = &[
     ),
 ];
 
-impl Fault {
-    /// The fault of this name.
-    pub fn named(name: &str) -> Option<&'static FaultRow> {
-        FAULTS.iter().find(|row| row.name == name)
+impl FaultKind for Fault {
+    const TABLE: &'static [FaultRow] = FAULTS;
+    const TEXT_BYTES_MAX: usize = 64 << 10;
+
+    fn index(self) -> usize {
+        self as usize
     }
 
-    /// What is known about this fault.
-    pub fn row(self) -> &'static FaultRow {
-        // The table has a row for each fault, in their order; a test holds it.
-        &FAULTS[self as usize]
-    }
-}
-
-impl FaultRow {
-    /// What can be chosen about a parameter; `None` where this fault does not have it.
-    pub fn param(&self, param: Param) -> Option<&'static ParamRow> {
-        if param == Param::ForMs && self.lasting == Lasting::UntilSwitchedOff {
-            return Some(&FOR_MS);
-        }
-        self.params.iter().find(|row| row.param == param)
-    }
-}
-
-static FOR_MS: ParamRow = param(
-    Param::ForMs,
-    number(0, 0, 604_800_000),
-    "how long until it is over by itself, in ms; 0 = until switched off",
-);
-
-/// Which lasting faults are on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct FaultSet(u64);
-
-impl FaultSet {
-    /// True while the fault is on.
-    pub fn has(self, fault: Fault) -> bool {
-        self.0 & bit(fault) != 0
+    fn requests() -> Vec<&'static str> {
+        METHODS.to_vec()
     }
 
-    pub(crate) fn set(&mut self, fault: Fault, on: bool) {
-        if on {
-            self.0 |= bit(fault);
-        } else {
-            self.0 &= !bit(fault);
-        }
+    fn counts_requests(self) -> bool {
+        // Limits have a count of another meaning; late events count by symbol.
+        matches!(self, Self::NoAnswer | Self::DelayedAnswer)
     }
-}
-
-fn bit(fault: Fault) -> u64 {
-    1 << (fault as u64)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use serde_json::json;
 
     use super::*;
 
     #[test]
-    fn each_fault_has_one_row_and_one_name() {
-        let names: BTreeSet<&str> = FAULTS.iter().map(|row| row.name).collect();
-        assert_eq!(names.len(), FAULTS.len());
-        assert_eq!(FAULTS.len() - 1, Fault::Burst as usize);
-        for row in FAULTS {
-            assert_eq!(Fault::named(row.name), Some(row));
-            assert_eq!(row.fault.row(), row);
-        }
-        assert_eq!(Fault::named("no-such"), None);
-    }
-
-    #[test]
-    fn the_documentation_has_every_fault() {
+    fn the_table_is_whole_and_the_documentation_says_the_same() {
         let page = include_str!("../../../docs/simulator-tradingview.md");
-        for row in FAULTS {
-            assert!(
-                page.contains(&format!("| `{}` |", row.name)),
-                "docs/simulator-tradingview.md has no {}",
-                row.name
-            );
-            assert!(
-                page.contains(&format!("| {} |", row.effect)),
-                "docs/simulator-tradingview.md says else of {}",
-                row.name
-            );
-        }
+        assert_eq!(sim_kit::fault::flaws::<Fault>(page), Vec::<String>::new());
+        assert_eq!(FAULTS.len() - 1, Fault::Burst as usize);
     }
 
     #[test]
-    fn a_parameter_stands_once_in_a_row_and_for_ms_in_every_lasting_one() {
-        for row in FAULTS {
-            let names: BTreeSet<&str> = row.params.iter().map(|row| row.param.name()).collect();
-            assert_eq!(names.len(), row.params.len(), "{}", row.name);
-            assert_eq!(row.param(Param::ForMs).is_some(), row.lasting == Lasting::UntilSwitchedOff);
-        }
-    }
-
-    #[test]
-    fn faults_are_switched_one_by_one() {
-        let mut set = FaultSet::default();
-        set.set(Fault::Mute, true);
-        set.set(Fault::ClockBackwards, true);
-        set.set(Fault::Mute, false);
-        assert!(set.has(Fault::ClockBackwards) && !set.has(Fault::Mute) && !set.has(Fault::Stall));
+    fn requests_are_named_as_the_venue_names_them() {
+        let spec = FaultSpec::named("no-answer", &json!({ "request": "quote_add_symbols" })).unwrap();
+        assert_eq!(spec.text(Param::Request), "quote_add_symbols");
+        let error = FaultSpec::named("no-answer", &json!({ "request": "qsd" })).unwrap_err();
+        assert!(error.to_string().contains("quote_add_symbols"), "{error}");
+        assert_eq!(FaultSpec::from(Fault::ProtocolError).text(Param::Reason), "wrong data");
+        assert_eq!(FaultSpec::from(Fault::Close).text(Param::Code), "1001");
     }
 }

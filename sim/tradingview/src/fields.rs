@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use sim_kit::fault::Param;
+
 use crate::catalogue::{Formula, Instrument, Named};
-use crate::fault::Fault;
-use crate::faults::Faults;
+use crate::fault::{Fault, Faults};
 use crate::market::{Market, Quote};
-use crate::param::Param;
 use crate::value::{Style, Value};
 
 /// Values by field.

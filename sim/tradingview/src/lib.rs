@@ -10,17 +10,13 @@ mod catalogue;
 mod chart_session;
 mod charts;
 mod connection;
-mod connection_id;
 mod desk;
 mod fault;
-mod fault_spec;
-mod faults;
 mod fields;
 mod frame;
 mod market;
 mod mishap;
 mod outcome;
-mod param;
 mod quotes;
 mod request;
 mod say;
@@ -30,27 +26,15 @@ mod shell;
 mod value;
 mod venue;
 
-use std::time::Duration;
-
 pub use catalogue::{Catalogue, Instrument, SYMBOLS_MAX};
-pub use connection_id::ConnectionId;
-pub use fault::{FAULTS, Fault, FaultRow, FaultSet, Lasting};
-pub use fault_spec::{FaultSpec, SpecError};
+pub use fault::{FAULTS, Fault, FaultRow, FaultSet, FaultSpec};
 pub use frame::{FrameError, Payloads, payloads, put_frame, utf16_len};
 pub use market::Quote;
 pub use outcome::{Counters, Ending, Message, Output, Reason, Refusal};
-pub use param::{Kind, Param, ParamRow};
 pub use request::METHODS;
 pub use script::{SCRIPT_LINES_MAX, Script, ScriptError};
 pub use settings::{ANONYMOUS_TOKEN, VenueSettings};
 pub use shell::{ServerSettings, ShellError, serve};
+pub use sim_kit::fault::{Kind, Lasting, Param, ParamRow, SpecError};
+pub use sim_kit::{ConnectionId, Now, ReasonKind, SimulatedVenue};
 pub use venue::Venue;
-
-/// A reading of both clocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Now {
-    /// Time since a start of the caller's choice; never goes back.
-    pub elapsed: Duration,
-    /// Wall clock, Unix milliseconds; what quotes are stamped with.
-    pub unix_ms: i64,
-}

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use sim_kit::fault::Which;
+use sim_kit::{ConnectionId, Now};
 
-use crate::Now;
 use crate::catalogue::{Catalogue, Instrument};
-use crate::connection_id::ConnectionId;
-use crate::faults::Which;
 
 /// A walk further behind its schedule than this (a suspended machine) drops the missed part.
 const BEHIND_MAX: Duration = Duration::from_secs(1);

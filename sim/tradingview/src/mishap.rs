@@ -2,22 +2,34 @@
 
 use std::sync::Arc;
 
-use crate::Now;
-use crate::connection_id::ConnectionId;
-use crate::fault::Fault;
-use crate::fault_spec::FaultSpec;
-use crate::faults::Which;
+use sim_kit::fault::{FaultEffects, Param, SymbolNames, Which};
+use sim_kit::{ConnectionId, Now};
+
+use crate::fault::{Fault, FaultSpec, Faults};
 use crate::fields::Fields;
 use crate::frame::{put_frame, put_frame_of, utf16_len};
 use crate::market::Watcher;
 use crate::outcome::{Ending, Message, Reason};
-use crate::param::Param;
 use crate::say;
 use crate::value::{Style, Value};
 use crate::venue::Venue;
 
-impl Venue {
-    pub(crate) fn begin_fault(&mut self, now: Now, fault: Fault) {
+impl FaultEffects for Venue {
+    type Fault = Fault;
+
+    fn switched(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn switched_mut(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    fn symbols(&self) -> &dyn SymbolNames {
+        self.market.catalogue()
+    }
+
+    fn begin_fault(&mut self, now: Now, fault: Fault) {
         match fault {
             Fault::Weekend => {
                 let which = self.faults.get(fault).map(|active| active.which.clone());
@@ -29,7 +41,7 @@ impl Venue {
         }
     }
 
-    pub(crate) fn end_fault(&mut self, now: Now, fault: Fault) {
+    fn end_fault(&mut self, now: Now, fault: Fault) {
         if self.faults.stop(fault).is_none() {
             return;
         }
@@ -60,8 +72,7 @@ impl Venue {
         }
     }
 
-    /// A fault that happens and is over.
-    pub(crate) fn happen(&mut self, now: Now, spec: &FaultSpec) {
+    fn happen(&mut self, now: Now, spec: &FaultSpec) {
         let which = Which::read(spec, self.market.catalogue());
         match spec.fault() {
             Fault::Cut => self.end_all(Ending::Reset),
@@ -126,7 +137,9 @@ impl Venue {
             _ => {}
         }
     }
+}
 
+impl Venue {
     /// Every session gets a `critical_error` and is gone.
     fn end_sessions(&mut self, now: Now, spec: &FaultSpec) {
         for id in self.ids() {

@@ -2,28 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::connection_id::ConnectionId;
+use sim_kit::{EndingKind, ReasonKind};
 
-/// What the shell has to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// Write this message, after all earlier ones.
-    Send {
-        /// To whom.
-        id: ConnectionId,
-        /// One WebSocket message.
-        message: Message,
-    },
-    /// End the connection; the venue has forgotten it.
-    Close {
-        /// Which one.
-        id: ConnectionId,
-        /// In what manner.
-        ending: Ending,
-        /// Why.
-        reason: Reason,
-    },
-}
+/// What the shell has to do; one WebSocket message at a time.
+pub type Output = sim_kit::Output<Message, Ending, Reason>;
 
 /// A WebSocket message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,9 +55,15 @@ pub enum Reason {
     Fault,
 }
 
-impl Reason {
-    /// The reason as a metric label.
-    pub fn as_str(self) -> &'static str {
+impl EndingKind for Ending {
+    const RESET: Self = Self::Reset;
+}
+
+impl ReasonKind for Reason {
+    const PEER: Self = Self::Peer;
+    const SLOW_READER: Self = Self::SlowReader;
+
+    fn as_str(self) -> &'static str {
         match self {
             Self::Peer => "peer",
             Self::NoEcho => "no-echo",

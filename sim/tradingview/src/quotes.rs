@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
+use sim_kit::Now;
+use sim_kit::fault::Param;
 
-use crate::Now;
 use crate::connection::{Connection, QuoteSession, Subscription};
 use crate::desk::Desk;
-use crate::fault::Fault;
-use crate::faults::Faults;
+use crate::fault::{Fault, Faults};
 use crate::fields::{BOOK, Fields, fields, style};
 use crate::market::{Market, Moved, Watcher};
 use crate::outcome::Counters;
-use crate::param::Param;
 use crate::say;
 use crate::settings::VenueSettings;
 

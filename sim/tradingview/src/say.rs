@@ -1,6 +1,7 @@
 //! What the venue says, as payloads; the golden bytes of the facts judge them.
 
-use crate::Now;
+use sim_kit::Now;
+
 use crate::fields::Fields;
 use crate::value::{Style, quoted, write_bar_number, write_text};
 

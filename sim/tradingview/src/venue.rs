@@ -3,26 +3,23 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::Now;
+use sim_kit::fault::Param;
+use sim_kit::{ConnectionId, Now, SimulatedVenue};
+
 use crate::catalogue::Catalogue;
 use crate::connection::Connection;
-use crate::connection_id::ConnectionId;
 use crate::desk::Desk;
-use crate::fault::{Fault, FaultSet, Lasting};
-use crate::fault_spec::{FaultSpec, SpecError};
-use crate::faults::{Faults, Which};
+use crate::fault::{Fault, FaultSpec, Faults};
 use crate::frame::payloads;
 use crate::market::{Market, Quote, Step};
 use crate::outcome::{Counters, Ending, Message, Output, Reason, Refusal};
-use crate::param::Param;
 use crate::request::Request;
 use crate::settings::VenueSettings;
 use crate::{charts, quotes, say};
 
 /// The venue in a box.
 ///
-/// Give it WebSocket messages and time; take outputs with [`Venue::poll`] after each call until there are none; call
-/// [`Venue::timeout`] when [`Venue::deadline`] is reached.
+/// Driven as every [`SimulatedVenue`] is: give it WebSocket messages and time, take what comes out.
 pub struct Venue {
     pub(crate) settings: VenueSettings,
     pub(crate) market: Market,
@@ -46,7 +43,110 @@ impl Venue {
             counters: Counters::default(),
         }
     }
+}
 
+impl SimulatedVenue for Venue {
+    type Input = str;
+    type Message = Message;
+    type Ending = Ending;
+    type Reason = Reason;
+
+    fn open(&mut self, now: Now) -> ConnectionId {
+        self.counters.opened += 1;
+        let id = ConnectionId::from_number(self.counters.opened);
+        let mut connection = Connection::new(now);
+        if !self.faults.has(Fault::NoGreeting) {
+            let greeting = say::greeting((4_321, 986 + id.number()), now);
+            connection.put(now, &self.faults, &[greeting]);
+        }
+        self.connections.insert(id, connection);
+        self.queue(id);
+        id
+    }
+
+    fn closed(&mut self, id: ConnectionId, reason: Reason) {
+        if let Some(mut connection) = self.connections.remove(&id) {
+            connection.forget_all(id, &mut self.market);
+            *self.counters.closed.entry(reason).or_default() += 1;
+        }
+    }
+
+    fn receive(&mut self, id: ConnectionId, now: Now, message: &str) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.ending.is_none())
+        else {
+            return;
+        };
+        connection.heard(message);
+        if self.is_stalled() {
+            self.queue(id);
+        } else {
+            self.work(id, now);
+        }
+    }
+
+    fn timeout(&mut self, now: Now) {
+        while let Some(fault) = self.faults.over(now) {
+            self.fault(now, fault, false);
+        }
+        while let Some(step) = self.market.step(now) {
+            self.deliver(now, step);
+        }
+        if self.is_stalled() {
+            return;
+        }
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        let (interval, echo_within) = (self.heartbeat_every(), self.settings.echo_within);
+        for id in ids {
+            let Some(connection) = self.connections.get_mut(&id).filter(|one| one.ending.is_none()) else {
+                continue;
+            };
+            connection.release(now, &self.faults);
+            if connection.waits_since().is_some_and(|since| since + echo_within <= now.elapsed) {
+                connection.end(Ending::Close(None), Reason::NoEcho);
+            } else if interval.is_some_and(|interval| connection.last_beat + interval <= now.elapsed) {
+                connection.beat(now, &self.faults);
+                self.counters.heartbeats += 1;
+            }
+            self.queue(id);
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let interval = self.heartbeat_every();
+        let of = |connection: &Connection| {
+            let beat = interval.map(|interval| connection.last_beat + interval);
+            let echo = connection.waits_since().map(|since| since + self.settings.echo_within);
+            [beat, echo, connection.deadline()].into_iter().flatten().min()
+        };
+        let living = self.connections.values().filter(|one| one.ending.is_none() && !self.is_stalled());
+        living.filter_map(of).chain(self.market.deadline()).chain(self.faults.deadline()).min()
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        while let Some(id) = self.ready.pop_front() {
+            let stalled = self.is_stalled();
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.queued = false;
+            if stalled && connection.ending.is_none() {
+                continue;
+            }
+            if let Some(message) = connection.take_output() {
+                if connection.ending.is_some() || connection.has_output() {
+                    connection.queued = true;
+                    self.ready.push_front(id);
+                }
+                return Some(Output::Send { id, message });
+            }
+            if let Some((ending, reason)) = connection.ending {
+                self.closed(id, reason);
+                return Some(Output::Close { id, ending, reason });
+            }
+        }
+        None
+    }
+}
+
+impl Venue {
     /// Judges a handshake by its Origins, of which a client may send none or several.
     ///
     /// # Errors
@@ -78,157 +178,6 @@ impl Venue {
             return Err(Refusal { status: 429, retry_after_s });
         }
         Ok(())
-    }
-
-    /// A client has connected: its handshake is done, the greeting is next.
-    pub fn open(&mut self, now: Now) -> ConnectionId {
-        self.counters.opened += 1;
-        let id = ConnectionId::from_number(self.counters.opened);
-        let mut connection = Connection::new(now);
-        if !self.faults.has(Fault::NoGreeting) {
-            let greeting = say::greeting((4_321, 986 + id.number()), now);
-            connection.put(now, &self.faults, &[greeting]);
-        }
-        self.connections.insert(id, connection);
-        self.queue(id);
-        id
-    }
-
-    /// The shell ended a connection, or saw its end. Unknown names are ignored.
-    pub fn closed(&mut self, id: ConnectionId, reason: Reason) {
-        if let Some(mut connection) = self.connections.remove(&id) {
-            connection.forget_all(id, &mut self.market);
-            *self.counters.closed.entry(reason).or_default() += 1;
-        }
-    }
-
-    /// A message came in on a connection. Unknown names, and connections about to end, are ignored.
-    pub fn receive(&mut self, id: ConnectionId, now: Now, message: &str) {
-        let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.ending.is_none())
-        else {
-            return;
-        };
-        connection.heard(message);
-        if self.is_stalled() {
-            self.queue(id);
-        } else {
-            self.work(id, now);
-        }
-    }
-
-    /// Time has passed: faults end, the market moves, heartbeats go out, those who do not echo are cut off.
-    pub fn timeout(&mut self, now: Now) {
-        while let Some(fault) = self.faults.over(now) {
-            self.fault(now, fault, false);
-        }
-        while let Some(step) = self.market.step(now) {
-            self.deliver(now, step);
-        }
-        if self.is_stalled() {
-            return;
-        }
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        let (interval, echo_within) = (self.heartbeat_every(), self.settings.echo_within);
-        for id in ids {
-            let Some(connection) = self.connections.get_mut(&id).filter(|one| one.ending.is_none()) else {
-                continue;
-            };
-            connection.release(now, &self.faults);
-            if connection.waits_since().is_some_and(|since| since + echo_within <= now.elapsed) {
-                connection.end(Ending::Close(None), Reason::NoEcho);
-            } else if interval.is_some_and(|interval| connection.last_beat + interval <= now.elapsed) {
-                connection.beat(now, &self.faults);
-                self.counters.heartbeats += 1;
-            }
-            self.queue(id);
-        }
-    }
-
-    /// When [`Venue::timeout`] is due, in time elapsed; `None` while nothing can happen by itself.
-    pub fn deadline(&self) -> Option<Duration> {
-        let interval = self.heartbeat_every();
-        let of = |connection: &Connection| {
-            let beat = interval.map(|interval| connection.last_beat + interval);
-            let echo = connection.waits_since().map(|since| since + self.settings.echo_within);
-            [beat, echo, connection.deadline()].into_iter().flatten().min()
-        };
-        let living = self.connections.values().filter(|one| one.ending.is_none() && !self.is_stalled());
-        living.filter_map(of).chain(self.market.deadline()).chain(self.faults.deadline()).min()
-    }
-
-    /// The next thing to do, or `None` until something happens.
-    pub fn poll(&mut self) -> Option<Output> {
-        while let Some(id) = self.ready.pop_front() {
-            let stalled = self.is_stalled();
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            connection.queued = false;
-            if stalled && connection.ending.is_none() {
-                continue;
-            }
-            if let Some(message) = connection.take_output() {
-                if connection.ending.is_some() || connection.has_output() {
-                    connection.queued = true;
-                    self.ready.push_front(id);
-                }
-                return Some(Output::Send { id, message });
-            }
-            if let Some((ending, reason)) = connection.ending {
-                self.closed(id, reason);
-                return Some(Output::Close { id, ending, reason });
-            }
-        }
-        None
-    }
-
-    /// Switches a fault, with what was chosen about it; one that happens once does so when switched on.
-    ///
-    /// A bare [`Fault`] has nothing chosen. A lasting fault that is on already goes on with what is chosen now. Symbols
-    /// the venue does not have are passed over; [`Venue::check`] finds them.
-    pub fn fault(&mut self, now: Now, fault: impl Into<FaultSpec>, on: bool) {
-        let spec = fault.into();
-        match (spec.row().lasting, on) {
-            (Lasting::Once, true) => self.happen(now, &spec),
-            (Lasting::Once, false) => {}
-            (Lasting::UntilSwitchedOff, true) => {
-                let fault = spec.fault();
-                self.end_fault(now, fault);
-                let which = Which::read(&spec, self.market.catalogue());
-                self.faults.start(now, spec, which);
-                self.begin_fault(now, fault);
-            }
-            (Lasting::UntilSwitchedOff, false) => self.end_fault(now, spec.fault()),
-        }
-    }
-
-    /// Ends every lasting fault.
-    pub fn heal(&mut self, now: Now) {
-        let on: Vec<Fault> = self.faults.active().map(|active| active.spec.fault()).collect();
-        for fault in on {
-            self.fault(now, fault, false);
-        }
-    }
-
-    /// Finds what cannot be meant: instruments the venue does not have.
-    ///
-    /// # Errors
-    /// [`SpecError::Unusable`] with their names.
-    pub fn check(&self, spec: &FaultSpec) -> Result<(), SpecError> {
-        let unknown = spec.unknown_symbols(self.catalogue());
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let wanted = format!("names of instruments the venue has, and it has no {}", unknown.join(", "));
-        Err(SpecError::Unusable { fault: spec.row().name, param: Param::Symbols.name(), wanted })
-    }
-
-    /// The lasting faults that are on.
-    pub fn faults(&self) -> FaultSet {
-        self.faults.on()
-    }
-
-    /// The lasting faults that are on, with what was chosen about each and when it is over by itself (time elapsed).
-    pub fn active_faults(&self) -> impl Iterator<Item = (&FaultSpec, Option<Duration>)> {
-        self.faults.active().map(|active| (&active.spec, active.until))
     }
 
     /// Every connection there is.
@@ -381,7 +330,7 @@ impl Venue {
         }
     }
 
-    /// Puts a connection in the list of those [`Venue::poll`] looks at, where it belongs there.
+    /// Puts a connection in the list of those [`SimulatedVenue::poll`] looks at, where it belongs there.
     pub(crate) fn queue(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if !connection.queued && (connection.has_output() || connection.ending.is_some()) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim_tradingview::{
     ANONYMOUS_TOKEN, ConnectionId, Ending, FAULTS, Fault, FaultSpec, Lasting, Message, Now, Output, Reason,
-    Refusal, Script, Venue, VenueSettings, payloads, put_frame,
+    Refusal, Script, SimulatedVenue as _, Venue, VenueSettings, payloads, put_frame,
 };
 
 const QS: &str = "qs_A1b2C3d4E5f6";

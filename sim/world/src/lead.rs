@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
-use sim_ctrader::Reason;
+use sim_ctrader::{Reason, SimulatedVenue as _};
 use tickcast_model::VenueId;
 use tickcast_session::{
     DemandLimits, Leadership, LeadershipAction, LeadershipSettings, LeaseAnswer, Supervisor,

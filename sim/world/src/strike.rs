@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sim_ctrader::{Fault, FaultSpec};
+use sim_ctrader::{Fault, FaultSpec, SimulatedVenue as _};
 
 use crate::node::{Power, Term};
 use crate::trouble::{Case, Trouble};

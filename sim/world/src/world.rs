@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use sim_ctrader::{Fault, Output, Reason, Venue, VenueSettings};
+use sim_ctrader::{Fault, Output, Reason, ReasonKind as _, SimulatedVenue as _, Venue, VenueSettings};
 use tickcast_model::{
     AuthState, Body, Cause, CauseKind, DataState, Lease, LinkState, Symbol, SymbolState, VenueHealth,
 };
@@ -614,7 +614,7 @@ impl World {
         });
         let Some(wire) = wires.into_iter().find(|wire| wire.id == id) else { return };
         match output {
-            Output::Send { bytes, .. } => wire.carry(at, bytes, &mut self.rng),
+            Output::Send { message, .. } => wire.carry(at, message, &mut self.rng),
             Output::Close { reason, .. } => {
                 wire.ended(self.elapsed, Cause::new(CauseKind::PeerClosed, reason.as_str()));
             }

@@ -1,7 +1,6 @@
-use std::time::Duration;
-
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
+use sim_kit::shell::{FAREWELL_WITHIN, HANDSHAKE_WITHIN, Outbox, begins, none_of};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -9,18 +8,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, info_span};
 
-use super::outbox::Outbox;
-use super::shared::{Shared, none_of};
-use crate::{ConnectionId, Ending, Fault, FaultSet};
-
-/// Time for a client to finish its TLS handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
-/// Time for the last bytes to a client, and for the close of TLS.
-const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often a held-up handshake looks whether its client is still there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use super::{Shared, Unwritten};
+use crate::{ConnectionId, Ending, Fault, FaultSet, Venue};
 
 const READ_BYTES: usize = 16 << 10;
 
@@ -28,15 +17,8 @@ const READ_BYTES: usize = 16 << 10;
 pub(super) async fn attend(stream: TcpStream, tls: TlsAcceptor, shared: &Shared, stop: &CancellationToken) {
     let mut faults = shared.faults();
     let handshake = async {
-        if faults.borrow_and_update().has(Fault::ResetHandshake) {
-            // After the client's first bytes: in the middle of its handshake, not before.
-            let _ = timeout(HANDSHAKE_WITHIN, stream.readable()).await;
-            let _ = stream.set_zero_linger();
+        if !begins::<Venue>(&stream, &mut faults).await {
             return None;
-        }
-        tokio::select! {
-            () = none_of(&mut faults, &[Fault::Stall, Fault::HangTls]) => {}
-            () = left(&stream) => return None,
         }
         // An answer late by choice of the client is bounded; one withheld by a fault is not.
         timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await.ok()?.ok()
@@ -106,11 +88,12 @@ async fn read_all(
 /// Writes what the venue has for the client until the connection is to end. While stalled nothing is written.
 async fn write_all(
     write: &mut (impl AsyncWrite + Unpin),
-    outbox: &Outbox,
+    outbox: &Outbox<Unwritten, Ending>,
     mut faults: watch::Receiver<FaultSet>,
 ) -> Ending {
     loop {
         let (bytes, ending) = outbox.take().await;
+        let bytes = bytes.unwrap_or_default();
         let one_byte = faults.borrow().has(Fault::OneByteWrites);
         let send = async {
             let len = if one_byte { 1 } else { bytes.len().max(1) };
@@ -129,16 +112,6 @@ async fn write_all(
         none_of(&mut faults, &[Fault::Stall]).await;
         if send.await.is_err() {
             return Ending::Abrupt;
-        }
-    }
-}
-
-/// Waits until a client that is not being read has gone.
-async fn left(stream: &TcpStream) {
-    loop {
-        match stream.ready(Interest::READABLE).await {
-            Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(LOOK_EVERY).await,
-            _ => return,
         }
     }
 }

@@ -1,8 +1,7 @@
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
+use sim_kit::shell::{ListenerSettings, MarketSettings, file, secret};
 use tickcast_service::Reader;
 
 use crate::{
@@ -11,12 +10,8 @@ use crate::{
 
 /// How to run the simulator as a process.
 pub struct ServerSettings {
-    /// Where clients connect; port 0 means any free one.
-    pub addr: SocketAddr,
-    /// Where the certificate is written, for clients to trust.
-    pub ca_file: Option<PathBuf>,
-    /// Names in the certificate besides `localhost` and `127.0.0.1`.
-    pub hosts: Vec<String>,
+    /// Where it is reached.
+    pub listener: ListenerSettings,
     /// What is to go wrong from the start.
     pub scenario: Option<Scenario>,
     /// The venue itself.
@@ -27,62 +22,24 @@ impl ServerSettings {
     /// Reads the settings of the process; problems stay with the reader.
     pub fn read(reader: &mut Reader) -> Self {
         let usual = VenueSettings::default();
-        let addr = reader.address(
-            "SIM_ADDR",
-            "127.0.0.1:5035",
-            "listener of the venue (TLS); port 0 = any free one, logged",
-        );
-        let ca_file = reader.path(
-            "SIM_CA_FILE",
-            "the certificate made at start is written here as PEM, before the venue listens",
-        );
-        let hosts = reader.text(
-            "SIM_HOSTS",
-            "",
-            "names in the certificate besides localhost and 127.0.0.1, comma-separated",
-        );
-        let hosts =
-            hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
-        let secret = |value: Option<SecretString>, usual: String| {
-            value.map_or(usual, |value| value.expose_secret().to_owned())
-        };
+        let help = "listener of the venue (TLS); port 0 = any free one, logged";
+        let listener = ListenerSettings::read(reader, "127.0.0.1:5035", help);
         let help = "recorded quotes played in place of the walks, as JSON lines (docs/simulator.md)";
         let recording = file(reader, "SIM_PLAYBACK", help, |text| {
             Recording::read(text).map_err(|error| error.to_string())
         });
+        let market =
+            MarketSettings { seed: usual.seed, symbols: usual.symbols, ticks_per_s: usual.ticks_per_s };
+        let market = MarketSettings::read(reader, market, 1..=SYMBOLS_MAX);
         let venue = VenueSettings {
             recording,
-            seed: reader.number(
-                "SIM_SEED",
-                usual.seed,
-                0..=u64::MAX,
-                "",
-                "the same seed gives the same prices",
-            ),
-            symbols: reader.number("SIM_SYMBOLS", usual.symbols, 1..=SYMBOLS_MAX, "", "number of symbols"),
-            ticks_per_s: reader.number(
-                "SIM_TICKS_PER_S",
-                usual.ticks_per_s,
-                1..=1_000,
-                "",
-                "mean number of quotes per second of each subscribed symbol",
-            ),
+            seed: market.seed,
+            symbols: market.symbols,
+            ticks_per_s: market.ticks_per_s,
             client_id: reader.text("SIM_CLIENT_ID", "sim-app", "application id let in"),
-            client_secret: secret(
-                reader.optional_secret("SIM_CLIENT_SECRET", "its secret; unset = sim-secret"),
-                usual.client_secret,
-            ),
-            access_token: secret(
-                reader.optional_secret("SIM_ACCESS_TOKEN", "access token of the account; unset = sim-token"),
-                usual.access_token,
-            ),
-            refresh_token: secret(
-                reader.optional_secret(
-                    "SIM_REFRESH_TOKEN",
-                    "refresh token of the account; unset = sim-refresh",
-                ),
-                usual.refresh_token,
-            ),
+            client_secret: secret(reader, "SIM_CLIENT_SECRET", "its secret; unset = sim-secret", usual.client_secret),
+            access_token: secret(reader, "SIM_ACCESS_TOKEN", "access token of the account; unset = sim-token", usual.access_token),
+            refresh_token: secret(reader, "SIM_REFRESH_TOKEN", "refresh token of the account; unset = sim-refresh", usual.refresh_token),
             account_id: reader.number(
                 "SIM_ACCOUNT_ID",
                 usual.account_id,
@@ -157,25 +114,7 @@ impl ServerSettings {
             let unknown = unknown.join(", ");
             reader.problem("SIM_SCENARIO", format!("the venue has no symbol {unknown}; see SIM_SYMBOLS"));
         }
-        Self { addr, ca_file, hosts, scenario, venue }
-    }
-}
-
-/// What a file holds, where one is named; what keeps it from being read is a problem of the setting.
-fn file<T>(
-    reader: &mut Reader,
-    name: &'static str,
-    help: &'static str,
-    read: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
-    let path = reader.path(name, help)?;
-    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-    match text.and_then(|text| read(&text)) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            reader.problem(name, format!("{}: {error}", path.display()));
-            None
-        }
+        Self { listener, scenario, venue }
     }
 }
 
@@ -229,10 +168,10 @@ mod tests {
         let mut reader = Reader::from_pairs([("", ""); 0]);
         let settings = ServerSettings::read(&mut reader);
         assert!(reader.problems().is_empty());
-        assert_eq!(settings.addr.to_string(), "127.0.0.1:5035");
+        assert_eq!(settings.listener.addr.to_string(), "127.0.0.1:5035");
         assert_eq!(settings.venue.client_secret, "sim-secret");
         assert_eq!((settings.venue.symbols, settings.venue.ticks_per_s), (200, 20));
-        assert_eq!((settings.ca_file, settings.hosts), (None, Vec::<String>::new()));
+        assert_eq!((settings.listener.ca_file, settings.listener.hosts), (None, Vec::<String>::new()));
     }
 
     #[test]
@@ -248,7 +187,7 @@ mod tests {
             ("SIM_PLAYBACK", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
         ]);
         let settings = ServerSettings::read(&mut reader);
-        assert_eq!(settings.hosts, ["sim", "venue.test"]);
+        assert_eq!(settings.listener.hosts, ["sim", "venue.test"]);
         let problems = reader.problems().join("\n");
         for name in [
             "SIM_SYMBOLS",

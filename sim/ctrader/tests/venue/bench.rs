@@ -11,8 +11,8 @@ use sim_ctrader::wire::{
     ProtoOaSubscribeSpotsRes,
 };
 use sim_ctrader::{
-    ConnectionId, Ending, Fault, FaultSpec, FrameDecoder, FrameError, Now, Output, Payload, Reason, Venue,
-    VenueSettings, put_frame,
+    ConnectionId, Ending, Fault, FaultSpec, FrameDecoder, FrameError, Now, Output, Payload, Reason,
+    SimulatedVenue as _, Venue, VenueSettings, put_frame,
 };
 
 pub(crate) const ACCOUNT: i64 = 1_000_001;
@@ -135,7 +135,7 @@ impl Bench {
     pub(crate) fn pump(&mut self) {
         while let Some(output) = self.venue.poll() {
             match output {
-                Output::Send { id, bytes } => {
+                Output::Send { id, message: bytes } => {
                     let peer = self.peers.get_mut(&id).unwrap();
                     assert!(peer.closed.is_none(), "bytes after the end");
                     peer.bytes.extend_from_slice(&bytes);

@@ -8,7 +8,9 @@ use sim_ctrader::wire::{
     ProtoOaRefreshTokenReq, ProtoOaRefreshTokenRes, ProtoOaSpotEvent, ProtoOaSubscribeSpotsRes,
     ProtoOaVersionReq, ProtoOaVersionRes,
 };
-use sim_ctrader::{Ending, FAULTS, Fault, FaultSpec, FrameDecoder, Lasting, Reason, VenueSettings};
+use sim_ctrader::{
+    Ending, FAULTS, Fault, FaultSpec, FrameDecoder, Lasting, Reason, SimulatedVenue as _, VenueSettings,
+};
 
 fn switch(bench: &mut Bench, fault: Fault, on: bool) {
     bench.venue.fault(bench.now(), fault, on);

@@ -16,7 +16,9 @@ use sim_ctrader::wire::{
     ProtoOaUnsubscribeLiveTrendbarReq, ProtoOaUnsubscribeLiveTrendbarRes, ProtoOaUnsubscribeSpotsReq,
     ProtoOaUnsubscribeSpotsRes, ProtoOaVersionReq, ProtoOaVersionRes,
 };
-use sim_ctrader::{ConnectionId, Ending, Payload as _, RateAnswer, Reason, VenueSettings};
+use sim_ctrader::{
+    ConnectionId, Ending, Payload as _, RateAnswer, Reason, SimulatedVenue as _, VenueSettings,
+};
 
 fn symbols_list() -> ProtoOaSymbolsListReq {
     ProtoOaSymbolsListReq { ctid_trader_account_id: ACCOUNT, ..ProtoOaSymbolsListReq::default() }

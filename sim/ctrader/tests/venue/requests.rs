@@ -6,7 +6,7 @@ use sim_ctrader::wire::{
     ProtoErrorRes, ProtoOaAccountAuthRes, ProtoOaErrorRes, ProtoOaSpotEvent, ProtoOaSubscribeSpotsRes,
     ProtoOaTraderReq, ProtoOaVersionReq, ProtoOaVersionRes,
 };
-use sim_ctrader::{Ending, Fault, Payload as _, Reason};
+use sim_ctrader::{Ending, Fault, Payload as _, Reason, SimulatedVenue as _};
 
 const VERSION: ProtoOaVersionReq = ProtoOaVersionReq { payload_type: None };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::bench::{Bench, START_MS, subscribe_spots};
 use sim_ctrader::wire::{ProtoOaSpotEvent, ProtoOaSubscribeSpotsRes};
-use sim_ctrader::{Ending, Fault, Reason, Recording, Scenario, VenueSettings};
+use sim_ctrader::{Ending, Fault, Reason, Recording, Scenario, SimulatedVenue as _, VenueSettings};
 
 const RECORDED: &str = include_str!("../../recordings/eurusd.jsonl");
 

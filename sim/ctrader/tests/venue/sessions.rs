@@ -7,7 +7,7 @@ use sim_ctrader::wire::{
     ProtoOaAccountsTokenInvalidatedEvent, ProtoOaApplicationAuthRes, ProtoOaClientDisconnectEvent,
     ProtoOaErrorRes, ProtoOaRefreshTokenReq, ProtoOaRefreshTokenRes, ProtoOaTraderReq, ProtoOaTraderRes,
 };
-use sim_ctrader::{ConnectionId, Ending, Fault, Reason};
+use sim_ctrader::{ConnectionId, Ending, Fault, Reason, SimulatedVenue as _};
 
 fn trader() -> ProtoOaTraderReq {
     ProtoOaTraderReq { payload_type: None, ctid_trader_account_id: ACCOUNT }

@@ -1,11 +1,10 @@
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, StatusCode, header};
-use tokio::io::Interest;
+use sim_kit::shell::{FAREWELL_WITHIN, HANDSHAKE_WITHIN, Outbox, begins, left, none_of};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -20,18 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, info_span};
 
 use super::one_byte::{OneByte, Socket};
-use super::outbox::{Next, Outbox};
-use super::shared::{Shared, none_of};
-use crate::{ConnectionId, Ending, Fault, FaultSet, Message, Refusal};
-
-/// Time for a client to finish its handshakes.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
-/// Time for the last messages to a client, and for the closes.
-const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often a held-up handshake looks whether its client is still there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use super::{Shared, Unwritten};
+use crate::{ConnectionId, Ending, Fault, FaultSet, Message, Refusal, Venue};
 
 /// The first byte of TLS; no HTTP request begins with it.
 const TLS_RECORD: u8 = 0x16;
@@ -54,15 +43,8 @@ pub(super) async fn attend(
 ) {
     let mut faults = shared.faults();
     let begin = async {
-        if faults.borrow_and_update().has(Fault::ResetHandshake) {
-            // After the client's first bytes: in the middle of its handshake, not before.
-            let _ = timeout(HANDSHAKE_WITHIN, stream.readable()).await;
-            let _ = stream.set_zero_linger();
+        if !begins::<Venue>(&stream, &mut faults).await {
             return None;
-        }
-        tokio::select! {
-            () = none_of(&mut faults, &[Fault::Stall, Fault::HangTls]) => {}
-            () = left(&stream) => return None,
         }
         let mut first = [0];
         let count = timeout(HANDSHAKE_WITHIN, stream.peek(&mut first)).await.ok()?.ok()?;
@@ -109,7 +91,7 @@ async fn upgrade<S: Socket>(stream: S, shared: &Shared, stop: &CancellationToken
     let admit = |request: &Request, response: Response| {
         let origins =
             request.headers().get_all(header::ORIGIN).iter().filter_map(|origin| origin.to_str().ok());
-        shared.admit(origins).map_err(|refusal| refused(&refusal))?;
+        shared.act(|venue, _| venue.admit(origins)).map_err(|refusal| refused(&refusal))?;
         Ok(response)
     };
     let config = WebSocketConfig::default()
@@ -201,14 +183,12 @@ async fn read_all<S: Socket>(
 /// Writes what the venue has for the client until the connection is to end. While stalled nothing is written.
 async fn write_all<S: Socket>(
     write: &mut SplitSink<Link<S>, WsMessage>,
-    outbox: &Outbox,
+    outbox: &Outbox<Unwritten, Ending>,
     mut faults: watch::Receiver<FaultSet>,
 ) -> Ending {
     loop {
-        let message = match outbox.take().await {
-            Next::Message(message) => message,
-            Next::End(ending) => return ending,
-        };
+        let (message, end) = outbox.take().await;
+        let Some(message) = message else { return end.unwrap_or(Ending::Abrupt) };
         none_of(&mut faults, &[Fault::Stall]).await;
         let fragments = faults.borrow().has(Fault::Fragments);
         let frames = match message {
@@ -225,6 +205,9 @@ async fn write_all<S: Socket>(
                 return Ending::Abrupt;
             }
         }
+        if let Some(ending) = end {
+            return ending;
+        }
     }
 }
 
@@ -240,14 +223,4 @@ fn fragmented(text: &str) -> Vec<WsMessage> {
         WsMessage::Frame(Frame::message(part, OpCode::Data(data), at == last))
     };
     parts.into_iter().enumerate().map(frame).collect()
-}
-
-/// Waits until a client that is not being read has gone.
-async fn left(stream: &TcpStream) {
-    loop {
-        match stream.ready(Interest::READABLE).await {
-            Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(LOOK_EVERY).await,
-            _ => return,
-        }
-    }
 }

@@ -6,18 +6,12 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Map, Value};
 
-use crate::catalogue::Catalogue;
-use crate::fault::{FAULTS, Fault, FaultRow, Lasting};
-use crate::message::{PAYLOADS, is_request};
-use crate::param::{Kind, Param};
-
-/// Longest text a parameter may be, in bytes.
-const TEXT_BYTES_MAX: usize = 256;
+use super::{Drawn, FaultKind, FaultRow, Kind, Lasting, Param, SymbolNames};
 
 /// A fault and its parameters. What is not chosen is as the table says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FaultSpec {
-    fault: Fault,
+pub struct FaultSpec<F> {
+    fault: F,
     chosen: BTreeMap<Param, Chosen>,
 }
 
@@ -58,19 +52,19 @@ pub enum SpecError {
     },
 }
 
-impl From<Fault> for FaultSpec {
+impl<F: FaultKind> From<F> for FaultSpec<F> {
     /// The fault with nothing chosen.
-    fn from(fault: Fault) -> Self {
+    fn from(fault: F) -> Self {
         Self { fault, chosen: BTreeMap::new() }
     }
 }
 
-impl FaultSpec {
+impl<F: FaultKind> FaultSpec<F> {
     /// Reads the parameters of a fault; JSON null means none.
     ///
     /// # Errors
     /// [`SpecError`] where a parameter is unknown or out of bounds.
-    pub fn read(fault: Fault, params: &Value) -> Result<Self, SpecError> {
+    pub fn read(fault: F, params: &Value) -> Result<Self, SpecError> {
         let name = fault.row().name;
         let empty = Map::new();
         let params = match params {
@@ -86,7 +80,7 @@ impl FaultSpec {
     /// # Errors
     /// [`SpecError`] where there is no such fault, or a parameter is unknown or out of bounds.
     pub fn named(name: &str, params: &Value) -> Result<Self, SpecError> {
-        let row = Fault::named(name).ok_or_else(|| SpecError::NoSuchFault(name.to_owned()))?;
+        let row = F::named(name).ok_or_else(|| SpecError::NoSuchFault(name.to_owned()))?;
         Self::read(row.fault, params)
     }
 
@@ -108,21 +102,20 @@ impl FaultSpec {
         self
     }
 
-    /// Draws a fault with parameters by chance: any fault, each with values a client has to live with. A client with
-    /// a refresh token recovers from every one of them once it is over.
-    pub fn draw(rng: &mut Rng, catalogue: &Catalogue) -> Self {
-        let row = FAULTS[rng.usize(..FAULTS.len())];
-        Self::draw_of(rng, row.fault, catalogue)
+    /// Draws a fault with parameters by chance: any fault, each with values a client has to live with and
+    /// recovers from once it is over.
+    pub fn draw(rng: &mut Rng, symbols: &(impl SymbolNames + ?Sized)) -> Self {
+        let row = &F::TABLE[rng.usize(..F::TABLE.len())];
+        Self::draw_of(rng, row.fault, symbols)
     }
 
     /// Draws the parameters of one fault.
-    pub fn draw_of(rng: &mut Rng, fault: Fault, catalogue: &Catalogue) -> Self {
+    pub fn draw_of(rng: &mut Rng, fault: F, symbols: &(impl SymbolNames + ?Sized)) -> Self {
         let row = fault.row();
         let mut spec = Self::from(fault);
         for param in row.params {
-            // A change of every symbol at once leaves nothing to be asked for.
-            let needed = fault == Fault::SymbolChanged && param.param == Param::Symbols;
-            if !needed && rng.u8(..100) < 40 {
+            let drawn = fault.drawn(param.param);
+            if drawn != Drawn::Always && rng.u8(..100) < 40 || drawn == Drawn::Never {
                 continue;
             }
             let chosen = match param.kind {
@@ -131,20 +124,16 @@ impl FaultSpec {
                     let usual = default.max(1);
                     Chosen::Number(rng.u64((usual / 8).max(min)..=usual.saturating_mul(2).clamp(min, max)))
                 }
-                // A request that is carried out unheard can burn a refresh token: nobody recovers from that alone.
-                Kind::Flag(default) => {
-                    Chosen::Flag(if param.param == Param::CarriedOut { default } else { rng.bool() })
-                }
+                Kind::Flag(_) => Chosen::Flag(rng.bool()),
                 Kind::Text(_) => continue,
                 Kind::OneOf(words) => Chosen::Text(words[rng.usize(..words.len())].to_owned()),
                 Kind::Request => {
-                    let all: Vec<&str> = requests().collect();
+                    let all = F::requests();
                     Chosen::Text(all[rng.usize(..all.len())].to_owned())
                 }
                 Kind::Symbols => {
-                    let listings = catalogue.listings();
-                    let some =
-                        (0..rng.usize(1..=3)).map(|_| listings[rng.usize(..listings.len())].name.clone());
+                    let some = (0..rng.usize(1..=3))
+                        .map(|_| symbols.name_at(rng.usize(..symbols.count())).to_owned());
                     Chosen::Texts(some.collect())
                 }
             };
@@ -154,18 +143,18 @@ impl FaultSpec {
     }
 
     /// Which fault it is.
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self) -> F {
         self.fault
     }
 
     /// What is known about the fault.
-    pub fn row(&self) -> &'static FaultRow {
+    pub fn row(&self) -> &'static FaultRow<F> {
         self.fault.row()
     }
 
-    /// Names of symbols the catalogue does not have.
-    pub fn unknown_symbols(&self, catalogue: &Catalogue) -> Vec<String> {
-        let known = |name: &String| catalogue.named(name).is_some();
+    /// Names of symbols the venue does not have.
+    pub fn unknown_symbols(&self, symbols: &(impl SymbolNames + ?Sized)) -> Vec<String> {
+        let known = |name: &String| symbols.position_of(name).is_some();
         self.texts(Param::Symbols).iter().filter(|name| !known(name)).cloned().collect()
     }
 
@@ -185,7 +174,8 @@ impl FaultSpec {
         Some(self.number(Param::ForMs)).filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
-    pub(crate) fn number(&self, param: Param) -> u64 {
+    /// A number; 0 where the fault has no such parameter.
+    pub fn number(&self, param: Param) -> u64 {
         match (self.chosen.get(&param), self.kind(param)) {
             (Some(Chosen::Number(number)), _) => *number,
             (_, Some(Kind::Number { default, .. })) => default,
@@ -193,15 +183,18 @@ impl FaultSpec {
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
+    /// How many.
+    pub fn count(&self) -> usize {
         usize::try_from(self.number(Param::Count)).unwrap_or(usize::MAX)
     }
 
-    pub(crate) fn millis(&self, param: Param) -> Duration {
+    /// A number of milliseconds.
+    pub fn millis(&self, param: Param) -> Duration {
         Duration::from_millis(self.number(param))
     }
 
-    pub(crate) fn flag(&self, param: Param) -> bool {
+    /// A yes or no; no where the fault has no such parameter.
+    pub fn flag(&self, param: Param) -> bool {
         match (self.chosen.get(&param), self.kind(param)) {
             (Some(Chosen::Flag(flag)), _) => *flag,
             (_, Some(Kind::Flag(default))) => default,
@@ -210,7 +203,7 @@ impl FaultSpec {
     }
 
     /// The text of a parameter; empty where none was chosen and none is usual.
-    pub(crate) fn text(&self, param: Param) -> &str {
+    pub fn text(&self, param: Param) -> &str {
         match (self.chosen.get(&param), self.kind(param)) {
             (Some(Chosen::Text(text)), _) => text,
             (_, Some(Kind::Text(default))) => default,
@@ -219,7 +212,8 @@ impl FaultSpec {
         }
     }
 
-    pub(crate) fn texts(&self, param: Param) -> &[String] {
+    /// A list of names; none where none was chosen.
+    pub fn texts(&self, param: Param) -> &[String] {
         match self.chosen.get(&param) {
             Some(Chosen::Texts(texts)) => texts,
             _ => &[],
@@ -238,7 +232,7 @@ impl FaultSpec {
         };
         let unusable =
             |wanted: String| SpecError::Unusable { fault: fault.name, param: row.param.name(), wanted };
-        let short = |text: &&str| text.len() <= TEXT_BYTES_MAX;
+        let short = |text: &&str| text.len() <= F::TEXT_BYTES_MAX;
         let chosen = match row.kind {
             Kind::Number { min, max, .. } => {
                 let number = value.as_u64().filter(|number| (min..=max).contains(number));
@@ -255,9 +249,9 @@ impl FaultSpec {
                 Chosen::Text(word.to_owned())
             }
             Kind::Request => {
-                let word = value.as_str().filter(|word| requests().any(|known| known == *word));
-                let known = || requests().collect::<Vec<_>>().join(", ");
-                let word = word.ok_or_else(|| unusable(format!("one of {}", known())))?;
+                let known = F::requests();
+                let word = value.as_str().filter(|word| known.contains(word));
+                let word = word.ok_or_else(|| unusable(format!("one of {}", known.join(", "))))?;
                 Chosen::Text(word.to_owned())
             }
             Kind::Symbols => {
@@ -273,65 +267,75 @@ impl FaultSpec {
     }
 }
 
-/// The requests that can be named, by their message names.
-fn requests() -> impl Iterator<Item = &'static str> {
-    PAYLOADS.iter().filter(|(_, payload_type)| is_request(*payload_type)).map(|(name, _)| *name)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fault::table::tests::{Places, Weather};
 
     #[test]
     fn what_is_chosen_is_read_and_shown_again_and_the_rest_is_as_the_table_says() {
-        let params = json!({ "for_ms": 1500, "request": "ProtoOASubscribeSpotsReq", "delay_ms": 20 });
-        let spec = FaultSpec::named("delayed-answer", &params).unwrap();
+        let params = json!({ "for_ms": 1500, "request": "walk", "delay_ms": 20 });
+        let spec = FaultSpec::<Weather>::named("fog", &params).unwrap();
         assert_eq!(spec.params(), params);
         assert_eq!(spec.duration(), Some(Duration::from_millis(1_500)));
         assert_eq!(spec.millis(Param::DelayMs), Duration::from_millis(20));
-        assert_eq!((spec.count(), spec.text(Param::Request)), (0, "ProtoOASubscribeSpotsReq"));
-        let usual = FaultSpec::named("token-invalidated", &Value::Null).unwrap();
-        assert!(usual.flag(Param::EndsSession) && !usual.flag(Param::EmptyList));
-        assert_eq!(FaultSpec::from(Fault::Error).text(Param::Code), "TIMEOUT_ERROR");
-        assert_eq!(FaultSpec::from(Fault::ExpireToken).text(Param::Code), "OA_AUTH_TOKEN_EXPIRED");
+        assert_eq!((spec.count(), spec.text(Param::Request)), (0, "walk"));
+        let usual = FaultSpec::from(Weather::Storm);
+        assert!(usual.flag(Param::CarriedOut) && !usual.flag(Param::Closes));
+        assert_eq!((usual.text(Param::Reason), usual.text(Param::Layer)), ("low pressure", "low"));
+        assert_eq!((usual.number(Param::Bytes), usual.number(Param::PerS)), (4_000, 0));
+        assert_eq!(usual.clone().lasting(Duration::from_secs(1)), usual);
+        let rain = FaultSpec::from(Weather::Rain).lasting(Duration::from_secs(1));
+        assert_eq!(rain.duration(), Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn what_a_fault_does_not_have_or_cannot_be_is_refused_by_name() {
         for (fault, params, words) in [
             ("earthquake", json!({}), "earthquake"),
-            ("cut", json!({ "for_ms": 5 }), "for_ms"),
-            ("mute", json!({ "symbols": [] }), "a list of names"),
-            ("mute", json!({ "symbols": [7] }), "a list of names"),
-            ("mute", json!({ "nonsense": 1 }), "nonsense"),
-            ("mute", json!(["EURUSD"]), "JSON object"),
-            ("burst", json!({ "count": 0 }), "a number from 1 to"),
-            ("burst", json!({ "count": -4 }), "a number from 1 to"),
-            ("no-answer", json!({ "request": "ProtoOASpotEvent" }), "ProtoOASubscribeSpotsReq"),
-            ("maintenance", json!({ "layer": "third" }), "open-api, common"),
-            ("client-disconnect", json!({ "reason": "x".repeat(257) }), "a short text"),
-            ("client-disconnect", json!({ "closes": "yes" }), "true or false"),
+            ("storm", json!({ "for_ms": 5 }), "for_ms"),
+            ("ice", json!({ "symbols": [] }), "a list of names"),
+            ("ice", json!({ "symbols": [7] }), "a list of names"),
+            ("ice", json!({ "nonsense": 1 }), "nonsense"),
+            ("ice", json!(["north"]), "JSON object"),
+            ("storm", json!({ "bytes": 0 }), "a number from 1 to"),
+            ("storm", json!({ "bytes": -4 }), "a number from 1 to"),
+            ("fog", json!({ "request": "fly" }), "drive, walk"),
+            ("storm", json!({ "layer": "third" }), "low, high"),
+            ("storm", json!({ "reason": "x".repeat(17) }), "a short text"),
+            ("storm", json!({ "closes": "yes" }), "true or false"),
         ] {
-            let error = FaultSpec::named(fault, &params).unwrap_err().to_string();
+            let error = FaultSpec::<Weather>::named(fault, &params).unwrap_err().to_string();
             assert!(error.contains(words), "{fault} {params}: {error}");
         }
     }
 
     #[test]
     fn a_draw_is_repeated_by_its_seed_and_always_readable() {
-        let catalogue = Catalogue::new(10);
         let draws = |seed| {
             let mut rng = Rng::with_seed(seed);
-            (0..2_000).map(|_| FaultSpec::draw(&mut rng, &catalogue)).collect::<Vec<_>>()
+            (0..2_000).map(|_| FaultSpec::<Weather>::draw(&mut rng, &Places)).collect::<Vec<_>>()
         };
         assert_eq!(draws(3), draws(3));
         assert_ne!(draws(3), draws(4));
+        let mut chosen = std::collections::BTreeSet::new();
         for spec in draws(5) {
             assert_eq!(FaultSpec::read(spec.fault(), &spec.params()).unwrap(), spec);
-            assert!(spec.unknown_symbols(&catalogue).is_empty());
-            assert!(spec.fault() != Fault::SymbolChanged || !spec.texts(Param::Symbols).is_empty());
+            assert!(spec.unknown_symbols(&Places).is_empty());
+            assert!(spec.fault() != Weather::Ice || !spec.texts(Param::Symbols).is_empty());
+            chosen.extend(spec.chosen.into_keys());
         }
+        let drawn = [
+            Param::Count,
+            Param::DelayMs,
+            Param::Bytes,
+            Param::Symbols,
+            Param::Request,
+            Param::Layer,
+            Param::Closes,
+        ];
+        assert_eq!(chosen.into_iter().collect::<Vec<_>>(), drawn);
     }
 }

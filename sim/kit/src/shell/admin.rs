@@ -8,54 +8,65 @@ use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
 
-use super::shared::Shared;
-use crate::{FAULTS, FaultRow, FaultSpec, Lasting, Param, SpecError};
+use super::{ServedVenue, Shared};
+use crate::fault::{FaultKind, FaultRow, FaultSpec, Lasting, Param, SpecError};
 
 /// The switches: `GET /faults`, `POST /faults/<name>` with parameters, `DELETE /faults/<name>`, `DELETE /faults`.
-pub(super) fn routes(shared: Arc<Shared>) -> Router {
+pub(super) fn routes<V: ServedVenue>(shared: Arc<Shared<V>>) -> Router {
     Router::new()
-        .route("/faults", get(list).delete(clear))
-        .route("/faults/{name}", post(switch_on).delete(switch_off))
+        .route("/faults", get(list::<V>).delete(clear::<V>))
+        .route("/faults/{name}", post(switch_on::<V>).delete(switch_off::<V>))
         .with_state(shared)
 }
 
-async fn list(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    Json(FAULTS.iter().map(|row| shown(&shared, row)).collect())
+async fn list<V: ServedVenue>(State(shared): State<Arc<Shared<V>>>) -> Json<Value> {
+    Json(V::Fault::TABLE.iter().map(|row| shown(&shared, row)).collect())
 }
 
-async fn clear(State(shared): State<Arc<Shared>>) -> Json<Value> {
+async fn clear<V: ServedVenue>(State(shared): State<Arc<Shared<V>>>) -> Json<Value> {
     shared.heal();
     list(State(shared)).await
 }
 
-async fn switch_on(State(shared): State<Arc<Shared>>, Path(name): Path<String>, body: Bytes) -> Response {
+async fn switch_on<V: ServedVenue>(
+    State(shared): State<Arc<Shared<V>>>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Response {
     let params = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
     let params = match params {
         Ok(params) => params,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("the body is no JSON: {error}")),
+        Err(error) => {
+            return refused::<V::Fault>(StatusCode::BAD_REQUEST, &format!("the body is no JSON: {error}"));
+        }
     };
     match FaultSpec::named(&name, &params).and_then(|spec| shared.fault(spec, true)) {
         Ok(row) => Json(shown(&shared, row)).into_response(),
-        Err(error @ SpecError::NoSuchFault(_)) => refused(StatusCode::NOT_FOUND, &error.to_string()),
-        Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error @ SpecError::NoSuchFault(_)) => {
+            refused::<V::Fault>(StatusCode::NOT_FOUND, &error.to_string())
+        }
+        Err(error) => refused::<V::Fault>(StatusCode::BAD_REQUEST, &error.to_string()),
     }
 }
 
-async fn switch_off(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+async fn switch_off<V: ServedVenue>(
+    State(shared): State<Arc<Shared<V>>>,
+    Path(name): Path<String>,
+) -> Response {
     let spec = FaultSpec::named(&name, &Value::Null).and_then(|spec| shared.fault(spec, false));
     match spec {
         Ok(row) => Json(shown(&shared, row)).into_response(),
-        Err(error) => refused(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(error) => refused::<V::Fault>(StatusCode::NOT_FOUND, &error.to_string()),
     }
 }
 
-fn refused(code: StatusCode, error: &str) -> Response {
-    let names: Vec<&str> = FAULTS.iter().map(|row| row.name).collect();
+fn refused<F: FaultKind>(code: StatusCode, error: &str) -> Response {
+    let names: Vec<&str> = F::TABLE.iter().map(|row| row.name).collect();
     (code, Json(json!({ "error": error, "faults": names }))).into_response()
 }
 
 /// A fault as the list shows it: what it is, what can be chosen, and what was chosen where it is on.
-fn shown(shared: &Shared, row: &FaultRow) -> Value {
+fn shown<V: ServedVenue>(shared: &Shared<V>, row: &FaultRow<V::Fault>) -> Value {
     let lasting = match row.lasting {
         Lasting::Once => "once",
         Lasting::UntilSwitchedOff => "until-switched-off",

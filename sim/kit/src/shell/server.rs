@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use serde_json::Value;
 use tickcast_service::Context;
 use tokio::net::TcpListener;
@@ -12,9 +13,7 @@ use tracing::{info, warn};
 
 use super::certificate::Certificate;
 use super::metrics::VenueMetrics;
-use super::shared::{Shared, none_of};
-use super::{ServerSettings, ShellError, admin, connection};
-use crate::Fault;
+use super::{ListenerSettings, ServedVenue, Shared, ShellError, admin, none_of};
 
 /// Connections served at a time; more wait in the listen queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -22,24 +21,26 @@ const CONNECTIONS_MAX: usize = 64;
 /// Pause before another attempt where the system refuses a connection or the port.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Runs the venue until the process is to stop.
+/// Runs the venue until the process is to stop: the port, the status, the metrics, and the admin pages of the faults
+/// with `more` beside them.
 ///
 /// # Errors
 /// [`ShellError`] where it cannot begin.
-pub async fn serve(settings: ServerSettings, context: Context) -> Result<(), ShellError> {
+pub async fn serve<V: ServedVenue>(
+    settings: ListenerSettings,
+    shared: Arc<Shared<V>>,
+    more: Router,
+    context: Context,
+) -> Result<(), ShellError> {
     context.ready.declare("venue");
     let certificate = Certificate::generate(&settings.hosts)?;
     if let Some(path) = &settings.ca_file {
         certificate.write(path)?;
     }
-    let shared = Arc::new(Shared::new(settings.venue));
-    if let Some(scenario) = settings.scenario {
-        shared.play(scenario)?;
-    }
     context.metrics.register(|registry| registry.register_collector(Box::new(VenueMetrics(shared.clone()))));
     let status = shared.clone();
     context.status.provide("venue", move || -> Value { status.status() });
-    context.admin.add(admin::routes(shared.clone()));
+    context.admin.add(admin::routes(shared.clone()).merge(more));
 
     let (listener, addr) = listen(settings.addr).await?;
     info!(what = "venue", %addr, "listening");
@@ -57,19 +58,20 @@ async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ShellErro
 }
 
 /// Accepts until the process is to stop, then waits for the connections to end.
-async fn accept(
+async fn accept<V: ServedVenue>(
     listener: TcpListener,
     addr: SocketAddr,
     tls: &TlsAcceptor,
-    shared: &Arc<Shared>,
+    shared: &Arc<Shared<V>>,
     context: &Context,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     let mut faults = shared.faults();
     let mut listener = Some(listener);
+    let refuse = [V::REFUSE];
     loop {
-        if faults.borrow_and_update().has(Fault::Refuse) {
+        if faults.borrow_and_update().has(V::REFUSE) {
             // Really closed: what waits in its queue is reset, what comes is refused.
             listener = None;
         }
@@ -78,7 +80,7 @@ async fn accept(
             None => {
                 tokio::select! {
                     () = context.stop.cancelled() => break,
-                    () = none_of(&mut faults, &[Fault::Refuse]) => {}
+                    () = none_of(&mut faults, &refuse) => {}
                 }
                 match TcpListener::bind(addr).await {
                     Ok(open) => listener.insert(open),
@@ -100,11 +102,11 @@ async fn accept(
             next = next => next,
         };
         match next {
-            Some((place, Ok((stream, _)))) => {
+            Some((place, Ok((stream, peer)))) => {
                 let (tls, shared, stop) = (tls.clone(), shared.clone(), context.stop.clone());
                 connections.spawn(async move {
                     let _ = stream.set_nodelay(true);
-                    connection::attend(stream, tls, &shared, &stop).await;
+                    V::attend(stream, peer, tls, &shared, &stop).await;
                     drop(place);
                 });
             }

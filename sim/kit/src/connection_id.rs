@@ -5,7 +5,8 @@
 pub struct ConnectionId(u64);
 
 impl ConnectionId {
-    pub(crate) const fn from_number(number: u64) -> Self {
+    /// The name of the connection that was opened as this one, from 1 on.
+    pub const fn from_number(number: u64) -> Self {
         Self(number)
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 macro_rules! params {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
-        /// A parameter of a fault.
+        /// A parameter of a fault. One name means one thing, in one unit, at every venue.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
         pub enum Param {
             $($(#[$doc])* $variant,)+
@@ -31,6 +31,10 @@ params! {
     Count = "count",
     /// How late, milliseconds.
     DelayMs = "delay_ms",
+    /// How late, seconds.
+    DelayS = "delay_s",
+    /// How often, milliseconds.
+    EveryMs = "every_ms",
     /// How far, milliseconds.
     ByMs = "by_ms",
     /// How far away an end is said to be, milliseconds.
@@ -43,22 +47,32 @@ params! {
     BytesPerS = "bytes_per_s",
     /// A length in bytes.
     Bytes = "bytes",
+    /// How far, percent of the price.
+    Percent = "percent",
     /// Names of symbols.
     Symbols = "symbols",
-    /// The message name of a request.
+    /// The name of a request.
     Request = "request",
-    /// An error code.
+    /// An error code or a status.
     Code = "code",
     /// Free text.
     Reason = "reason",
+    /// Free text that goes with a reason.
+    Info = "info",
+    /// A whole payload.
+    Payload = "payload",
     /// Which layer answers.
     Layer = "layer",
+    /// Which of some ways.
+    Which = "which",
     /// What changes.
     Change = "change",
     /// A name.
     Name = "name",
     /// Which part takes effect.
     Effect = "effect",
+    /// Down, not up.
+    Down = "down",
     /// Whether the socket is closed, too.
     Closes = "closes",
     /// Whether an event names nobody.
@@ -69,7 +83,7 @@ params! {
     Disconnects = "disconnects",
     /// Whether the request is carried out.
     CarriedOut = "carried_out",
-    /// Whether the venue thinks that it is subscribed.
+    /// Whether the venue counts it as still subscribed.
     Held = "held",
 }
 
@@ -91,7 +105,7 @@ pub enum Kind {
     Text(&'static str),
     /// One of these words; the first is meant where nothing is said.
     OneOf(&'static [&'static str]),
-    /// The message name of a request; none where nothing is said.
+    /// The name of a request; none where nothing is said.
     Request,
     /// Names of symbols; none where nothing is said.
     Symbols,
@@ -106,6 +120,16 @@ pub struct ParamRow {
     pub kind: Kind,
     /// What it does, in a few words.
     pub meaning: &'static str,
+}
+
+/// A row of a table.
+pub const fn param(param: Param, kind: Kind, meaning: &'static str) -> ParamRow {
+    ParamRow { param, kind, meaning }
+}
+
+/// A whole number, its default and its bounds.
+pub const fn number(default: u64, min: u64, max: u64) -> Kind {
+    Kind::Number { default, min, max }
 }
 
 impl ParamRow {
