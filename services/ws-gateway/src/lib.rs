@@ -12,6 +12,7 @@
 pub mod api;
 /// Questions to the venues' ingests.
 pub mod ask;
+pub mod binary;
 /// What is said to every client.
 pub mod bulletin;
 /// A venue's instruments, and look-ups in them.

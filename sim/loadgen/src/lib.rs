@@ -9,6 +9,7 @@
 mod ask;
 mod audit;
 mod client;
+mod compact;
 mod error;
 pub mod feed;
 mod frame;
@@ -30,6 +31,7 @@ mod tally;
 mod worker;
 
 pub use audit::{Audit, Channel, Findings};
+pub use compact::{CompactError, CompactReader, CompactTick};
 pub use error::LoadError;
 pub use frame::{FrameReader, MESSAGE_BYTES_MAX, Message, binary_frame, close_frame, pong_frame, text_frame};
 pub use handshake::{Answer, Target, upgrade_answer};
