@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tickcast_model::{Body, ChannelEvent, StateChange, SymbolState};
+use tickcast_model::{Body, ChannelEvent, Position, StateChange, SymbolState};
 
 use crate::protocol::ChannelWriter;
 use crate::ring::{Cursor, Frame, Gap, Item, Order, Ring};
@@ -97,6 +97,12 @@ impl Feed {
             events: 0,
             is_awaited: false,
         }
+    }
+
+    /// Whether all is known that can be. Before, a position may be unknown only for now.
+    pub fn is_settled(&self) -> bool {
+        // There is nothing that could still come.
+        true
     }
 
     /// Takes an event from the bus. A tick is encoded here, once for everybody.
@@ -200,6 +206,17 @@ impl Feed {
         Reading { cursor: self.ring.join(), told, away: if away { Away::Untold } else { Away::No } }
     }
 
+    /// A place for a reader that got everything up to `position` elsewhere, see [`Feed::join`]; `None` where what it missed
+    /// is not all here.
+    pub fn resume(&self, position: Position, away: bool) -> Option<Reading> {
+        Some(Reading { cursor: self.ring.resume(position)?, ..self.join(away) })
+    }
+
+    /// Whether a reader stands exactly where one stands that got everything up to `position`.
+    pub fn is_at(&self, reading: Reading, position: Position) -> bool {
+        self.ring.is_at(reading.cursor, position)
+    }
+
     /// What comes next for this reader; `None` where it has everything.
     pub fn next(&self, reading: &mut Reading) -> Option<Step<'_>> {
         let knows_state = reading.told == self.state_version && reading.away == Away::No;
@@ -258,7 +275,7 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
-    use tickcast_model::{Position, Price, Symbol, Tick, VenueId};
+    use tickcast_model::{Price, Symbol, Tick, VenueId};
 
     use super::*;
 

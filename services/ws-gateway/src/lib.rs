@@ -8,6 +8,8 @@
 //! `mailbox` → `shard` (a cursor a client) → `writer`.
 //! A subscribe: `writer` → `shard` → `session` → `hub` → `interest` compares readers with bus subscriptions and leases.
 
+/// The answer to a subscribe that resumes.
+pub mod answer;
 /// HTTP: routes and answers.
 pub mod api;
 /// Questions to the venues' ingests.

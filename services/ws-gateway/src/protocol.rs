@@ -3,7 +3,7 @@
 mod request;
 mod write;
 
-pub use request::{Failure, Request, Subscribe, Unsubscribe, read};
+pub use request::{Failure, Request, Resume, Subscribe, Unsubscribe, read};
 pub use write::{
     ChannelWriter, Granted, HealthView, Offer, StatusView, SymbolResult, error, goaway, heartbeat, pong,
     status, subscriptions, symbol_refused, symbol_results, venue_down,

@@ -246,6 +246,21 @@ impl Ring {
         }
     }
 
+    /// A place for a reader that got everything up to `position` elsewhere; `None` where what it missed is not all here.
+    pub fn resume(&self, position: Position) -> Option<Cursor> {
+        let last = self.last()?.position;
+        let oldest = self.frames.partition_point(|frame| frame.position.epoch < last.epoch);
+        let oldest = self.frames.get(oldest)?.position;
+        let is_here =
+            position.epoch == last.epoch && (oldest.seq.saturating_sub(1)..=last.seq).contains(&position.seq);
+        is_here.then(|| Cursor::at(position.seq, self.incarnation, Progress::OfThisEpoch))
+    }
+
+    /// Whether this is the place of a reader that got everything up to `position`, and that tick itself.
+    pub fn is_at(&self, cursor: Cursor, position: Position) -> bool {
+        cursor.progress == Progress::OfThisEpoch && self.position(cursor) == Some(position)
+    }
+
     /// The cursor of a reader that has everything.
     pub fn tip(&self) -> Cursor {
         match self.last() {

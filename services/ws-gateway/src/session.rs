@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tickcast_model::{Symbol, VenueId};
 
+use crate::answer::{Answer, Joined, Resumed};
 use crate::hub::ChannelKey;
 use crate::limits::{ClientLimits, TokenBucket};
 use crate::protocol::{self, ErrorCode, Failure, Granted, Request, Subscribe, SymbolResult, Unsubscribe};
@@ -62,6 +63,10 @@ pub enum Action {
         /// The venue cannot serve at the moment.
         away: bool,
     },
+    /// Say this once the channels can tell what became of the positions in it. Its channels were joined before.
+    Answer(Box<Answer>),
+    /// Ask for this again by [`ClientSession::subscribe`] when more is known: what it resumes cannot be looked up yet.
+    Defer(Box<Subscribe>),
     /// Leave a channel that is held.
     Leave(ChannelKey),
     /// Count a refusal (the client is told by a `Send`).
@@ -86,9 +91,12 @@ struct Venue<'a> {
 /// What one request for symbols has led to so far.
 #[derive(Default)]
 struct Made {
-    joins: Vec<Action>,
+    joins: Vec<Joined>,
     joined: HashSet<ChannelKey>,
-    pending: Vec<Action>,
+    resumed: Vec<Resumed>,
+    pending: Vec<Bytes>,
+    /// The number of the result under way.
+    result: usize,
 }
 
 impl ClientSession {
@@ -134,7 +142,7 @@ impl ClientSession {
                 let venues = 0..u16::try_from(world.venues().len()).unwrap_or(VenueNumber::MAX);
                 actions.extend(venues.map(|venue| Action::Send(world.status(venue))));
             }
-            Request::Subscribe(request) => self.subscribe(request, world, held, actions),
+            Request::Subscribe(request) => self.subscribe(request, true, world, held, actions),
             Request::Unsubscribe(request) => self.unsubscribe(request, world, held, actions),
             Request::Subscriptions { id } => actions.push(self.subscriptions(id.as_ref(), world, held)),
             Request::Ping { id } => {
@@ -180,12 +188,14 @@ impl ClientSession {
                 }
             }
         }
-        actions.append(&mut made.joins);
+        actions.extend(made.joins.into_iter().map(Joined::action));
     }
 
-    fn subscribe(
+    /// Answers a subscribe. Where it `may_wait` and wants to go on with symbols that cannot be looked up yet, it is put off.
+    pub fn subscribe(
         &mut self,
         request: &Subscribe,
+        may_wait: bool,
         world: &impl World,
         held: &impl Held,
         actions: &mut Vec<Action>,
@@ -193,9 +203,16 @@ impl ClientSession {
         let Some(venue) = venue(request.source.as_deref(), request.id.as_ref(), world, actions) else {
             return;
         };
+        let is_early = |name: &String| {
+            request.resume.of(name).is_some() && world.look_up(venue.number, name) == LookUp::NotYet
+        };
+        if may_wait && request.symbols.iter().any(is_early) {
+            return actions.push(Action::Defer(Box::new(request.clone())));
+        }
         let mut made = Made::default();
         let mut results = Vec::with_capacity(request.symbols.len());
         for name in &request.symbols {
+            made.result = results.len();
             let result = match self.subscribe_one(venue, name, request, world, held, &mut made) {
                 Ok(result) => result,
                 Err((code, message)) => {
@@ -205,22 +222,34 @@ impl ClientSession {
             };
             results.push(result);
         }
-        let response =
-            protocol::symbol_results("subscribeResponse", &results, request.id.as_ref(), world.now_ms());
-        actions.push(Action::Send(response));
-        actions.append(&mut made.pending);
-        actions.append(&mut made.joins);
+        if made.resumed.is_empty() {
+            let response =
+                protocol::symbol_results("subscribeResponse", &results, request.id.as_ref(), world.now_ms());
+            actions.push(Action::Send(response));
+            actions.extend(made.pending.into_iter().map(Action::Send));
+            actions.extend(made.joins.into_iter().map(Joined::action));
+            return;
+        }
+        actions.extend(made.joins.iter().cloned().map(Joined::action));
+        let Made { joins: joined, resumed, pending: then, .. } = made;
+        actions.push(Action::Answer(Box::new(Answer {
+            results,
+            id: request.id.clone(),
+            joined,
+            resumed,
+            then,
+        })));
     }
 
-    fn subscribe_one<'a>(
+    fn subscribe_one(
         &mut self,
-        venue: Venue<'a>,
+        venue: Venue<'_>,
         name: &str,
         request: &Subscribe,
         world: &impl World,
         held: &impl Held,
         made: &mut Made,
-    ) -> Result<SymbolResult<'a>, (ErrorCode, String)> {
+    ) -> Result<SymbolResult, (ErrorCode, String)> {
         if request.latest {
             return Err((ErrorCode::BadMessage, "mode \"latest\" is not served yet".into()));
         }
@@ -229,15 +258,15 @@ impl ClientSession {
         }
         let asked = Symbol::new(name)
             .ok_or_else(|| (ErrorCode::BadMessage, "not a symbol: 1 to 128 bytes of text".to_owned()))?;
+        let resume = request.resume.of(name);
         let mut result = SymbolResult {
             symbol: name.to_owned(),
-            source: venue.id.as_str(),
+            source: venue.id.clone(),
             status: "subscribed",
             code: None,
             message: None,
             granted: Some(Granted::EVERY),
-            // There is no history to go on from; the snapshot comes instead.
-            recovered: request.resume.iter().any(|resumed| resumed == name).then_some(false),
+            recovered: resume.map(|_| false),
         };
         let away = !world.is_ready(venue.number);
         if away {
@@ -250,7 +279,10 @@ impl ClientSession {
                 let key = ChannelKey { venue: venue.id.clone(), symbol };
                 if !held.contains(&key) && !made.joined.contains(&key) {
                     self.check_room(Some(&key), world, held, made)?;
-                    made.join(key, away);
+                    made.join(key.clone(), away);
+                }
+                if let Some(Some(position)) = resume {
+                    made.resumed.push(Resumed { result: made.result, key, position });
                 }
             }
             LookUp::Unknown => {
@@ -264,7 +296,7 @@ impl ClientSession {
                 if !self.waiting.contains_key(&key) {
                     self.check_room(None, world, held, made)?;
                     self.waiting.insert(key, asked.as_str().to_owned());
-                    made.pending.push(Action::Send(protocol::venue_down(venue.id, name)));
+                    made.pending.push(protocol::venue_down(venue.id, name));
                 }
             }
         }
@@ -304,7 +336,7 @@ impl ClientSession {
             results.push(match self.unsubscribe_one(venue, name, world, held, &mut left) {
                 Some(symbol) => SymbolResult {
                     symbol,
-                    source: venue.id.as_str(),
+                    source: venue.id.clone(),
                     status: "unsubscribed",
                     code: None,
                     message: None,
@@ -359,8 +391,14 @@ impl ClientSession {
 impl Made {
     fn join(&mut self, key: ChannelKey, away: bool) {
         if self.joined.insert(key.clone()) {
-            self.joins.push(Action::Join { key, away });
+            self.joins.push(Joined { key, away });
         }
+    }
+}
+
+impl Joined {
+    fn action(self) -> Action {
+        Action::Join { key: self.key, away: self.away }
     }
 }
 
@@ -396,10 +434,10 @@ fn refuse(
     actions.push(Action::Send(protocol::error(code, message, id, source)));
 }
 
-fn failed<'a>(name: &str, venue: &'a VenueId, code: ErrorCode, message: String) -> SymbolResult<'a> {
+fn failed(name: &str, venue: &VenueId, code: ErrorCode, message: String) -> SymbolResult {
     SymbolResult {
         symbol: name.to_owned(),
-        source: venue.as_str(),
+        source: venue.clone(),
         status: "error",
         code: Some(code.as_str()),
         message: Some(message),

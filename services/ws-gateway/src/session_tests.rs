@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tickcast_model::Position;
 
 use super::*;
 
@@ -74,6 +75,7 @@ struct Rig {
     now: Instant,
     joined: Vec<String>,
     refused: Vec<ErrorCode>,
+    deferred: Vec<Subscribe>,
 }
 
 impl Rig {
@@ -81,7 +83,15 @@ impl Rig {
         let limits = ClientLimits { subscriptions_max: 3, message_bytes_max: 1000, messages_per_s: 5 };
         let now = Instant::now();
         let session = ClientSession::new(Arc::new(limits), now);
-        Self { session, world, held: Holds::default(), now, joined: Vec::new(), refused: Vec::new() }
+        Self {
+            session,
+            world,
+            held: Holds::default(),
+            now,
+            joined: Vec::new(),
+            refused: Vec::new(),
+            deferred: Vec::new(),
+        }
     }
 
     /// Lets enough time pass for the next message, sends it, and gives the answers.
@@ -118,6 +128,16 @@ impl Rig {
                     self.joined.push(format!("-{}.{}", key.venue, key.symbol));
                     self.held.0.retain(|held| *held != key);
                 }
+                Action::Answer(answer) => {
+                    let resumed: Vec<String> =
+                        answer.resumed.iter().map(|one| format!("{:?}", one.position)).collect();
+                    self.joined.push(format!("after {}", resumed.join(", ")));
+                    said.push(serde_json::from_slice(&answer.message(5)).unwrap());
+                    said.extend(
+                        answer.then.iter().map(|message| serde_json::from_slice::<Value>(message).unwrap()),
+                    );
+                }
+                Action::Defer(request) => self.deferred.push(*request),
                 Action::Refused(code) => self.refused.push(code),
             }
         }
@@ -238,11 +258,31 @@ fn what_is_not_served_yet_is_said_honestly() {
     let said = rig.say(&json!({"type":"subscribe","symbols":"EURUSD","mode":"latest"}));
     assert_eq!(results(&said[0]), ["EURUSD error BAD_MESSAGE"]);
     assert_eq!(said[0]["results"][0]["message"], "mode \"latest\" is not served yet");
-    let said = rig.say(&json!({"type":"subscribe","symbols":["EURUSD","GBPUSD"],
-                               "resume":{"EURUSD":{"epoch":"1","seq":1}}}));
+}
+
+#[test]
+fn a_resume_is_answered_after_its_channels_are_joined() {
+    let mut rig = Rig::new(Fake::default());
+    let said = rig.say(&json!({"type":"subscribe","symbols":["eur/usd","GBPUSD","XAUUSD"],
+                               "resume":{"EURUSD":{"epoch":"1","seq":1},"GBPUSD":"nonsense"}}));
+    assert_eq!(said[0]["results"][1]["recovered"], false, "nobody can go on from nonsense");
+    assert_eq!(said[0]["results"][2]["recovered"], Value::Null);
+    let position = Position { epoch: 1, seq: 1 };
+    let after = format!("after {position:?}");
+    assert_eq!(rig.joined, ["+ctrader.EURUSD", "+ctrader.GBPUSD", "+ctrader.XAU/USD", &after]);
+}
+
+#[test]
+fn a_resume_of_names_that_cannot_be_looked_up_yet_is_put_off_once() {
+    let mut rig = Rig::new(Fake { catalogue: None, ..Fake::default() });
+    let request = json!({"type":"subscribe","symbols":["EURUSD"],"resume":{"EURUSD":{"epoch":"1","seq":1}}});
+    assert_eq!(rig.say(&request), [] as [Value; 0]);
+    let request = rig.deferred.pop().unwrap();
+    let mut actions = Vec::new();
+    rig.session.subscribe(&request, false, &rig.world, &rig.held, &mut actions);
+    let said = rig.act(actions);
     assert_eq!(said[0]["results"][0]["recovered"], false);
-    assert_eq!(said[0]["results"][1]["recovered"], Value::Null);
-    assert_eq!(rig.joined, ["+ctrader.EURUSD", "+ctrader.GBPUSD"]);
+    assert_eq!(said[1]["state"], "pending");
 }
 
 #[test]

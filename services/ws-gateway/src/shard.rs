@@ -7,6 +7,7 @@ mod channels;
 mod client;
 mod everybody;
 mod gather;
+mod resume;
 mod socket;
 mod writing;
 
@@ -35,6 +36,7 @@ use crate::wire::{Broken, Received};
 use channels::Channels;
 pub use client::End;
 use client::{Client, Closing, Sub};
+use resume::Waiting;
 pub use socket::Socket;
 use writing::Counts;
 
@@ -115,6 +117,8 @@ pub struct Shard<S> {
     wheel: Wheel,
     /// Clients that can be written to now.
     ready: Vec<u32>,
+    /// Clients whose requests wait for an answer.
+    waiting: Waiting,
     /// Clients that may have sent more than one turn took.
     unread: Vec<u32>,
     sweep_at: Instant,
@@ -161,6 +165,7 @@ impl<S: Socket> Shard<S> {
             notes: VecDeque::new(),
             notes_gone: 0,
             ready: Vec::new(),
+            waiting: Waiting::default(),
             unread: Vec::new(),
             sweep_at: now + sweep_every,
             sweep_every,
@@ -197,7 +202,7 @@ impl<S: Socket> Shard<S> {
             return self.started;
         }
         let due = self.wheel.next_due_ms().map(|ms| self.started + Duration::from_millis(ms));
-        due.map_or(self.sweep_at, |due| due.min(self.sweep_at))
+        [due, self.waiting.until].into_iter().flatten().fold(self.sweep_at, Instant::min)
     }
 
     /// Takes a client in.
@@ -225,7 +230,7 @@ impl<S: Socket> Shard<S> {
             self.send_elsewhere(index, now);
         }
         if let Some(request) = first {
-            self.ask(index, &request);
+            self.ask(index, &request, now);
         }
         self.take_bytes(index, &early, now);
     }
@@ -274,6 +279,12 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.scratch.marked = marked;
+        if take(&mut self.channels.has_news) {
+            self.waiting.look_soon(now);
+        }
+        if self.waiting.until.is_some_and(|until| until <= now) {
+            self.look_at_waiting(now);
+        }
         for index in take(&mut self.unread) {
             self.readable(index, now);
         }
@@ -363,27 +374,29 @@ impl<S: Socket> Shard<S> {
                 self.end(index, End::Peer(code.unwrap_or(code::NORMAL)), now);
             }
         }
-        self.act(index, &mut actions);
+        self.act(index, &mut actions, now);
         self.scratch.actions = actions;
     }
 
     /// Asks for something in the client's name.
-    fn ask(&mut self, index: u32, request: &Request) {
+    fn ask(&mut self, index: u32, request: &Request, now: Instant) {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
         let mut actions = take(&mut self.scratch.actions);
         let held = self.channels.held(&client.subs);
         client.session.perform(request, &*self.gateway.venues, &held, &mut actions);
-        self.act(index, &mut actions);
+        self.act(index, &mut actions, now);
         self.scratch.actions = actions;
         self.hurry(index);
     }
 
-    fn act(&mut self, index: u32, actions: &mut Vec<Action>) {
+    fn act(&mut self, index: u32, actions: &mut Vec<Action>, now: Instant) {
         let has_joined = actions.iter().any(|action| matches!(action, Action::Join { .. }));
         for action in actions.drain(..) {
             match action {
                 Action::Send(message) => self.reply(index, Reply::Message(message)),
                 Action::Join { key, away } => self.join(index, &key, away),
+                Action::Answer(answer) => self.answer(index, answer, now),
+                Action::Defer(request) => self.defer(index, request, now),
                 Action::Leave(key) => self.leave(index, &key),
                 Action::Refused(code) => self.gateway.metrics.error(code),
             }
@@ -415,6 +428,7 @@ impl<S: Socket> Shard<S> {
         if let Some(place) = self.channels.find(&client.subs, key) {
             let sub = client.subs.remove(place);
             self.leave_channel(&sub);
+            self.forget_in_answers(index, key);
         }
     }
 
@@ -424,7 +438,7 @@ impl<S: Socket> Shard<S> {
             && let Some(client) = self.clients.get_mut(moved as usize)
             && let Ok(place) = client.subs.binary_search_by_key(&sub.channel, |sub| sub.channel)
         {
-            client.subs[place].place = sub.place;
+            client.subs[place].move_to(sub.place());
         }
     }
 

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -200,7 +201,8 @@ pub(crate) fn session(bytes: &[u8]) {
             kind => session.receive(&request(kind, &mut input), now, &around, &held, &mut actions),
         }
         let mut refusals = 0;
-        for action in actions {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
             match action {
                 Action::Join { key, .. } => {
                     assert!(!held.contains(&key), "a channel is joined once");
@@ -211,6 +213,12 @@ pub(crate) fn session(bytes: &[u8]) {
                     held.0.retain(|known| *known != key);
                 }
                 Action::Send(message) => assert!(!message.is_empty()),
+                Action::Answer(answer) => assert!(!answer.message(5).is_empty()),
+                Action::Defer(request) => {
+                    let mut more = Vec::new();
+                    session.subscribe(&request, false, &around, &held, &mut more);
+                    actions.extend(more);
+                }
                 Action::Refused(_) => refusals += 1,
             }
         }
@@ -250,7 +258,7 @@ fn request(kind: usize, input: &mut Input<'_>) -> String {
         7 | 8 => format!("{{\"type\":\"unsubscribe\",\"symbols\":[{names}]{source}}}"),
         9 => format!("{{\"type\":\"getSubscriptions\"{source}}}"),
         10 => format!(
-            "{{\"type\":\"subscribe\",\"symbols\":\"EURUSD\",\"mode\":\"latest\",\"resume\":{{\"EURUSD\":{{}}}}{source}}}"
+            "{{\"type\":\"subscribe\",\"symbols\":[{names}],\"resume\":{{\"EURUSD\":{{\"epoch\":\"1\",\"seq\":{count}}},\"X\":{{}}}}{source}}}"
         ),
         _ => format!("{{\"type\":\"ping\"{source}}}"),
     }

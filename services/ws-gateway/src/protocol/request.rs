@@ -1,4 +1,7 @@
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
+use tickcast_model::{Position, Symbol};
 
 use super::ErrorCode;
 
@@ -34,10 +37,27 @@ pub struct Subscribe {
     pub latest: bool,
     /// True where a slow client wants ticks merged rather than announced as missing.
     pub merge: bool,
-    /// Names for which the client says where it stopped.
-    pub resume: Vec<String>,
+    /// Where the client stopped.
+    pub resume: Resume,
     /// To be echoed.
     pub id: Option<Value>,
+}
+
+/// The positions of the last ticks a client got, by symbol. Names meet in any of their spellings.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Resume(HashMap<String, Option<Position>>);
+
+impl Resume {
+    /// Notes a position; `None` is one that cannot be read, from which nobody can go on.
+    pub fn insert(&mut self, name: &str, position: Option<Position>) {
+        self.0.insert(Symbol::lookup_key(name), position);
+    }
+
+    /// What was said of a name, if anything.
+    pub fn of(&self, name: &str) -> Option<Option<Position>> {
+        // Most clients resume nothing.
+        if self.0.is_empty() { None } else { self.0.get(&Symbol::lookup_key(name)).copied() }
+    }
 }
 
 /// What a client does not want any more.
@@ -168,21 +188,22 @@ fn choice(fields: &Map<String, Value>, name: &str, usual: &str, other: &str) -> 
     }
 }
 
-fn resume(fields: &Map<String, Value>, symbols_max: usize) -> Result<Vec<String>, Reason> {
-    let expected = || bad("\"resume\" maps symbols to {\"epoch\":\"…\",\"seq\":n}");
-    let positions = match present(fields, "resume") {
-        None => return Ok(Vec::new()),
-        Some(Value::Object(positions)) if positions.len() <= symbols_max => positions,
-        Some(_) => return Err(expected()),
-    };
-    for position in positions.values() {
-        let epoch = position.get("epoch").and_then(Value::as_str);
-        let seq = position.get("seq").and_then(Value::as_u64);
-        if epoch.is_none_or(|epoch| epoch.parse::<u64>().is_err()) || seq.is_none() {
-            return Err(expected());
+fn resume(fields: &Map<String, Value>, symbols_max: usize) -> Result<Resume, Reason> {
+    let mut resume = Resume::default();
+    match present(fields, "resume") {
+        None => {}
+        Some(Value::Object(positions)) if positions.len() <= symbols_max => {
+            positions.iter().for_each(|(name, value)| resume.insert(name, position(value)));
         }
+        Some(_) => return Err(bad("\"resume\" maps symbols to {\"epoch\":\"…\",\"seq\":n}")),
     }
-    Ok(positions.keys().cloned().collect())
+    Ok(resume)
+}
+
+/// A position, where it is one. Any other is as good as one that is too old: no reason to refuse the symbol.
+fn position(value: &Value) -> Option<Position> {
+    let epoch = value.get("epoch")?.as_str()?.parse().ok()?;
+    Some(Position { epoch, seq: value.get("seq")?.as_u64()? })
 }
 
 #[cfg(test)]
@@ -216,7 +237,7 @@ mod tests {
                 source: Some("ib".into()),
                 latest: true,
                 merge: true,
-                resume: vec!["A".into()],
+                resume: Resume(HashMap::from([("A".into(), Some(Position { epoch: 17, seq: 4 }))])),
                 id: Some(json!("x")),
             }
         );
@@ -243,12 +264,30 @@ mod tests {
             r#"{"type":"subscribe","symbols":"A","minIntervalMs":-1}"#,
             r#"{"type":"subscribe","symbols":"A","onSlow":true}"#,
             r#"{"type":"subscribe","symbols":"A","resume":[]}"#,
-            r#"{"type":"subscribe","symbols":"A","resume":{"A":{"epoch":1,"seq":1}}}"#,
             r#"{"type":"unsubscribe","symbols":{}}"#,
         ] {
             assert_eq!(code(text), ErrorCode::BadMessage, "{text}");
         }
         assert_eq!(code(r#"{"type":"Subscribe"}"#), ErrorCode::UnknownType);
+    }
+
+    #[test]
+    fn a_position_that_makes_no_sense_is_one_nobody_can_go_on_from() {
+        for value in [
+            "7",
+            "null",
+            "{}",
+            r#"{"epoch":1,"seq":1}"#,
+            r#"{"epoch":"x","seq":1}"#,
+            r#"{"epoch":"1","seq":-1}"#,
+        ] {
+            let text = format!(
+                "{{\"type\":\"subscribe\",\"symbols\":\"eur/usd\",\"resume\":{{\"EURUSD\":{value}}}}}"
+            );
+            let Ok(Request::Subscribe(request)) = read(&text, 3) else { panic!("{text}") };
+            assert_eq!(request.resume.of("eur/usd"), Some(None), "{text}");
+            assert_eq!(request.resume.of("GBPUSD"), None);
+        }
     }
 
     #[test]

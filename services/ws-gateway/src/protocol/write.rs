@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tickcast_model::{Position, Price, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId};
@@ -119,13 +119,14 @@ pub fn symbol_refused(venue: &VenueId, name: &str) -> Bytes {
 }
 
 /// What became of one symbol of a subscribe or unsubscribe.
-#[derive(Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Debug)]
 #[serde(rename_all = "camelCase")]
-pub struct SymbolResult<'a> {
+pub struct SymbolResult {
     /// In the venue's spelling where that is known, else as asked.
     pub symbol: String,
     /// The venue.
-    pub source: &'a str,
+    #[serde(serialize_with = "venue_name")]
+    pub source: VenueId,
     /// `subscribed`, `unsubscribed` or `error`.
     pub status: &'static str,
     /// Why not, or under which reserve.
@@ -142,8 +143,12 @@ pub struct SymbolResult<'a> {
     pub recovered: Option<bool>,
 }
 
+fn venue_name<S: Serializer>(venue: &VenueId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(venue.as_str())
+}
+
 /// The rate at which a symbol is delivered.
-#[derive(Clone, Copy, Serialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Serialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Granted {
     /// `every`: each tick is delivered.
@@ -160,14 +165,14 @@ impl Granted {
 /// `subscribeResponse` or `unsubscribeResponse`
 pub fn symbol_results(
     kind: &'static str,
-    results: &[SymbolResult<'_>],
+    results: &[SymbolResult],
     id: Option<&Value>,
     now_ms: i64,
 ) -> Bytes {
     #[derive(Serialize)]
     struct Message<'a> {
         r#type: &'static str,
-        results: &'a [SymbolResult<'a>],
+        results: &'a [SymbolResult],
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a Value>,
         timestamp: i64,
@@ -439,7 +444,7 @@ mod tests {
     fn a_result_shows_what_was_granted() {
         let result = SymbolResult {
             symbol: "EURUSD".into(),
-            source: "ctrader",
+            source: VenueId::new("ctrader").unwrap(),
             status: "subscribed",
             code: None,
             message: None,

@@ -1,7 +1,9 @@
 use std::collections::HashMap;
+use std::mem::take;
 use std::sync::Arc;
 
 use slab::Slab;
+use tickcast_model::Position;
 
 use super::client::Sub;
 use super::number;
@@ -18,6 +20,8 @@ pub(super) struct Channels {
     numbers: HashMap<ChannelKey, u32>,
     /// By number. Looked at for each symbol of each write, so it is kept apart from the rest and stays in the cache.
     tips: Vec<Tip>,
+    /// A channel somebody waits for got something.
+    pub(super) has_news: bool,
 }
 
 /// The newest of one channel.
@@ -47,6 +51,20 @@ struct Channel {
     key: ChannelKey,
     /// The clients' numbers.
     readers: Vec<u32>,
+    /// Somebody waits for what it gets next.
+    is_awaited: bool,
+}
+
+/// Where a position stands in a channel.
+pub(super) enum Place {
+    /// A reader can go on from it.
+    Here,
+    /// Nobody can.
+    Nowhere,
+    /// It cannot be told before the channel's history is known.
+    Unsettled,
+    /// It is beyond what has come here.
+    Ahead,
 }
 
 impl Channels {
@@ -63,7 +81,7 @@ impl Channels {
             self.tips.resize(number as usize + 1, tip.clone());
         }
         self.tips[number as usize] = tip;
-        entry.insert(Channel { seat, key: key.clone(), readers: Vec::new() });
+        entry.insert(Channel { seat, key: key.clone(), readers: Vec::new(), is_awaited: false });
         self.numbers.insert(key.clone(), number);
         number
     }
@@ -75,14 +93,53 @@ impl Channels {
         self.tips[number as usize] = Tip::of(channel.seat.feed());
         let place = u32::try_from(channel.readers.len()).unwrap_or(u32::MAX);
         channel.readers.push(client);
-        Some(Sub { channel: number, place, reading })
+        Some(Sub::new(number, place, reading))
+    }
+
+    /// Lets a reader begin anew, as if it joined now.
+    pub(super) fn rejoin(&mut self, sub: &mut Sub, away: bool) {
+        if let Some(channel) = self.all.get_mut(sub.channel as usize) {
+            sub.reading = channel.seat.join(away);
+            self.tips[sub.channel as usize] = Tip::of(channel.seat.feed());
+        }
+    }
+
+    /// Where a position stands in a channel that is joined. Where that may change, the next it gets is news.
+    pub(super) fn place(&mut self, sub: &Sub, position: Position) -> Place {
+        let Some(channel) = self.all.get_mut(sub.channel as usize) else { return Place::Nowhere };
+        channel.seat.follow();
+        let feed = channel.seat.feed();
+        self.tips[sub.channel as usize] = Tip::of(feed);
+        let place = match feed.last() {
+            _ if feed.resume(position, false).is_some() => Place::Here,
+            _ if !feed.is_settled() => Place::Unsettled,
+            Some(last) if position > last.position => Place::Ahead,
+            _ => Place::Nowhere,
+        };
+        channel.is_awaited |= matches!(place, Place::Unsettled | Place::Ahead);
+        place
+    }
+
+    /// Lets a reader go on from a position; false where it cannot.
+    pub(super) fn go_on(&mut self, sub: &mut Sub, position: Position, away: bool) -> bool {
+        // As it would join: who joins while the venue is away waits for whatever is heard next.
+        self.rejoin(sub, away);
+        let feed = self.all.get(sub.channel as usize).map(|channel| channel.seat.feed());
+        let reading = feed.and_then(|feed| feed.resume(position, away));
+        reading.inspect(|reading| sub.reading = *reading).is_some()
+    }
+
+    /// Whether a reader stands exactly at a position.
+    pub(super) fn is_at(&self, sub: &Sub, position: Position) -> bool {
+        let channel = self.all.get(sub.channel as usize);
+        channel.is_some_and(|channel| channel.seat.feed().is_at(sub.reading, position))
     }
 
     /// Takes a reader out. Who stood last in the channel stands where it stood: given back to be told so.
     pub(super) fn leave(&mut self, sub: &Sub) -> Option<u32> {
         let channel = self.all.get_mut(sub.channel as usize)?;
-        channel.readers.swap_remove(sub.place as usize);
-        let moved = channel.readers.get(sub.place as usize).copied();
+        channel.readers.swap_remove(sub.place() as usize);
+        let moved = channel.readers.get(sub.place() as usize).copied();
         if channel.readers.is_empty() {
             self.numbers.remove(&channel.key);
             self.all.remove(sub.channel as usize);
@@ -95,6 +152,7 @@ impl Channels {
     pub(super) fn follow(&mut self, number: u32) -> &[u32] {
         let Some(channel) = self.all.get_mut(number as usize) else { return &[] };
         channel.seat.follow();
+        self.has_news |= take(&mut channel.is_awaited);
         self.tips[number as usize] = Tip::of(channel.seat.feed());
         &channel.readers
     }
@@ -102,7 +160,7 @@ impl Channels {
     /// The feed of a channel where this reader may have something coming.
     pub(super) fn feed_beyond(&self, sub: &Sub) -> Option<&Feed> {
         let is_there = self.tips.get(sub.channel as usize).is_some_and(|tip| tip.reading == sub.reading);
-        if is_there { None } else { Some(self.all.get(sub.channel as usize)?.seat.feed()) }
+        if is_there || sub.is_held() { None } else { Some(self.all.get(sub.channel as usize)?.seat.feed()) }
     }
 
     /// What there is for a client that reads these.
@@ -111,7 +169,7 @@ impl Channels {
         let mut pending = Pending::Nothing;
         for (place, sub) in subs.iter().enumerate() {
             let Some(tip) = self.tips.get(sub.channel as usize) else { return Pending::More };
-            if tip.reading == sub.reading {
+            if tip.reading == sub.reading || sub.is_held() {
                 continue;
             }
             let after = sub.reading.advanced();

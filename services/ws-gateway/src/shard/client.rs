@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::resume::Parked;
 use super::{Arrival, Socket, code};
 use crate::feed::Reading;
 use crate::form::{Form, Reply};
@@ -54,6 +55,9 @@ pub(super) struct Client<S> {
     pub(super) form: Form,
     /// What it is told before its ticks.
     pub(super) replies: VecDeque<Reply>,
+    /// What it asked for and is not answered yet; most have none.
+    #[expect(clippy::box_collection, reason = "eight bytes instead of twenty-four for each client")]
+    pub(super) parked: Option<Box<Vec<Parked>>>,
     /// Number of the next message to everybody.
     pub(super) news_next: u64,
     pub(super) opened_at: Instant,
@@ -71,9 +75,42 @@ pub(super) struct Client<S> {
 pub(super) struct Sub {
     /// The channel's number in the shard.
     pub(super) channel: u32,
-    /// The reader's place in the channel.
-    pub(super) place: u32,
+    /// Below [`HELD`]: the reader's place in the channel. Above: what is special about it; zero for most.
+    place: u32,
     pub(super) reading: Reading,
+}
+
+/// Nothing is told of the channel until an answer was given.
+const HELD: u32 = 1 << 28;
+
+/// The bits of a place; there are never so many clients.
+const PLACE: u32 = HELD - 1;
+
+impl Sub {
+    /// A reading like any other.
+    pub(super) fn new(channel: u32, place: u32, reading: Reading) -> Self {
+        Self { channel, place: place & PLACE, reading }
+    }
+
+    pub(super) fn place(&self) -> u32 {
+        self.place & PLACE
+    }
+
+    pub(super) fn move_to(&mut self, place: u32) {
+        self.place = self.place & !PLACE | place & PLACE;
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.place & HELD != 0
+    }
+
+    pub(super) fn hold(&mut self) {
+        self.place |= HELD;
+    }
+
+    pub(super) fn let_go(&mut self) {
+        self.place &= !HELD;
+    }
 }
 
 /// The end of a connection that is under way.
@@ -102,6 +139,7 @@ impl<S: Socket> Client<S> {
             unsent: Bytes::new(),
             form: arrival.form,
             replies: VecDeque::new(),
+            parked: None,
             news_next,
             opened_at: now,
             heard_at: now,

@@ -34,6 +34,8 @@ impl<S: Socket> Shard<S> {
             self.sweep_every = self.sweep_every.min(every);
             self.sweep_at = self.sweep_at.min(now + self.sweep_every);
         }
+        // A catalogue may have come.
+        self.waiting.look_soon(now);
         let everybody: Vec<u32> = self.clients.iter().map(|(index, _)| number(index)).collect();
         for index in everybody {
             let Some(client) = self.clients.get_mut(index as usize) else { continue };
@@ -43,7 +45,7 @@ impl<S: Socket> Shard<S> {
                 client.session.resolve(&*self.gateway.venues, &held, &mut actions);
             }
             let has_more = has_news || is_stopping || !actions.is_empty();
-            self.act(index, &mut actions);
+            self.act(index, &mut actions, now);
             if is_stopping {
                 self.send_elsewhere(index, now);
             }

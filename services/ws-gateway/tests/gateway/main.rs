@@ -4,6 +4,7 @@
 mod limits;
 mod outages;
 mod prices;
+mod resume;
 mod support;
 mod tls;
 mod why;
