@@ -337,6 +337,21 @@ async fn faults_are_listed_switched_and_refused_by_name() {
 }
 
 #[tokio::test]
+async fn every_fault_is_switched_on_the_admin_port() {
+    let simulator = Simulator::start("each").await;
+    for row in sim_tradingview::FAULTS {
+        let lasting = row.lasting == sim_tradingview::Lasting::UntilSwitchedOff;
+        let path = format!("/faults/{}", row.name);
+        let (code, shown) = simulator.admin("POST", &path, "").await;
+        assert_eq!((code, &shown["on"], &shown["name"]), (200, &json!(lasting), &json!(row.name)));
+        let (code, shown) = simulator.admin("DELETE", &path, "").await;
+        assert_eq!((code, &shown["on"]), (200, &json!(false)), "{}", row.name);
+    }
+    let mut client = simulator.dial(true).await.unwrap();
+    client.watch("OANDA:EURUSD").await;
+}
+
+#[tokio::test]
 async fn a_stop_closes_connections_and_ends_well() {
     let mut simulator = Simulator::start("stop").await;
     let client = simulator.dial(true).await.unwrap();

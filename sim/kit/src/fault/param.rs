@@ -150,4 +150,16 @@ impl ParamRow {
         shown["meaning"] = self.meaning.into();
         shown
     }
+
+    /// The row in a page for people: its name, its default, what it does.
+    pub(crate) fn told(&self) -> String {
+        let default = match self.kind {
+            Kind::Number { default, .. } => format!(" = {default}"),
+            Kind::Flag(default) => format!(" = {default}"),
+            Kind::Text("") | Kind::Request | Kind::Symbols => String::new(),
+            Kind::Text(default) => format!(" = `{default}`"),
+            Kind::OneOf(words) => format!(" = `{}`", words.join("` or `")),
+        };
+        format!("`{}`{default}: {}", self.param.name(), self.meaning)
+    }
 }
