@@ -58,7 +58,7 @@ function addRow(source, symbol, first = false) {
   if (rows.size >= ROWS_MAX) { notice(`This page shows up to ${count(ROWS_MAX)} symbols; remove some first.`); return null; }
   const row = {
     key, source, symbol, about: '', bid: null, ask: null, mid: null, dir: 0, epoch: '', seq: 0, at: 0,
-    state: 'pending', code: '', message: '', until: 0, gaps: 0, missed: 0, digits: 0, pip: null,
+    state: 'pending', code: '', message: '', until: 0, delayedS: null, gaps: 0, missed: 0, digits: 0, pip: null,
     samples: new Float64Array(BUCKETS).fill(NaN), bucket: 0, cut: true, drawn: -1, inView: false, ui: null,
   };
   rows.set(key, row);
@@ -215,6 +215,8 @@ function isNewer(row, { epoch, seq }) {
 function rowOf(conn, { source, symbol }) {
   const row = rows.get(keyOf(source, symbol));
   if (row) return row;
+  // A venue without a list takes names as they are: another spelling is another symbol.
+  if (venues.get(source)?.open) return null;
   for (const other of rows.values()) if (other.state === 'pending' && other.source === source && lookup(other.symbol) === lookup(symbol)) return respell(conn, other, symbol);
   return null;
 }
@@ -224,8 +226,10 @@ function onTick(conn, tick, text) {
   const row = rowOf(conn, tick);
   if (!row || !isNewer(row, tick)) return;
   row.epoch = tick.epoch; row.seq = tick.seq; row.at = tick.receivedAt ?? tick.timestamp;
-  if (row.mid === null) for (const [, , places] of text.matchAll(/"(bid|ask)":-?\d+\.(\d+)/g)) row.digits = Math.max(row.digits, places.length);
+  const quoted = tick.bid != null || tick.ask != null;
+  if (row.mid === null) for (const [, places] of text.matchAll(quoted ? /"(?:bid|ask)":-?\d+\.(\d+)/g : /"price":-?\d+\.(\d+)/g)) row.digits = Math.max(row.digits, places.length);
   row.bid = tick.bid ?? null; row.ask = tick.ask ?? null;
+  if (row.delayedS !== (tick.delayedS ?? null)) { row.delayedS = tick.delayedS ?? null; paintWordsSoon(); }
   const mid = tick.price ?? (row.bid !== null && row.ask !== null ? (row.bid + row.ask) / 2 : row.bid ?? row.ask);
   if (mid !== row.mid) { if (row.mid !== null) row.dir = mid > row.mid ? 1 : -1; row.mid = mid; }
   if (!tick.snapshot && (row.state === 'pending' || row.state === 'stale')) setState(row, 'live', '', '', 0);
@@ -253,8 +257,9 @@ function setState(row, state, code, message, until) {
 function onSymbolState(conn, m) {
   const row = rowOf(conn, m);
   if (!row) return;
-  if (m.state === 'refused' && row.state !== 'refused') say(`${m.symbol} refused.`);
+  const news = m.state === 'refused' && row.state !== 'refused';
   setState(row, m.state, m.code, m.message, m.until);
+  if (news) say(`${fullName(row)} refused: ${why(row, 'refused')}.`);
 }
 
 function onGap(m) {
@@ -269,7 +274,7 @@ function onSubscribed(conn, m) {
     const asked = request?.symbols[i] ?? result.symbol;
     let row = rows.get(keyOf(request?.source ?? result.source, asked));
     if (!row) return;
-    if (result.status === 'error') return setState(row, 'refused', result.code, result.message);
+    if (result.status === 'error') { setState(row, 'refused', result.code, result.message); return say(`${fullName(row)} refused: ${why(row, 'refused')}.`); }
     if (result.symbol !== asked) row = respell(conn, row, result.symbol);
     if (row && row.state === 'refused') setState(row, 'pending', result.code, result.message);
   });
@@ -310,15 +315,15 @@ function onStatus(m) {
   if (!m.source) return;
   defaultSource ??= m.source;
   let venue = venues.get(m.source);
-  if (!venue) venues.set(m.source, venue = { source: m.source, word: '', health: {}, names: new Map(), seenUp: false, listed: false, retryAt: 0, ui: null, said: '' });
+  if (!venue) venues.set(m.source, venue = { source: m.source, word: '', health: {}, names: new Map(), seenUp: false, listed: false, open: false, retryAt: 0, ui: null, said: '' });
   const health = m.health ?? {};
   const wait = health.retryInMs ?? m.delay;
   venue.word = m.status; venue.health = health; venue.text = m.message ?? '';
   venue.attempt = health.attempt ?? m.attempt ?? 0;
   venue.retryAt = wait == null ? 0 : local() + wait - (clock.known ? Math.min(2000, Math.max(0, serverNow() - m.timestamp)) : 0);
   venue.seenUp ||= health.link === 'up';
-  if (m.availableSymbols) learnNames(venue, m.availableSymbols);
-  for (const row of rows.values()) if (row.source === venue.source) { if (shown(row) !== 'live') row.cut = true; touch(row); }
+  if (m.availableSymbols) { venue.open = m.open === true; learnNames(venue, m.availableSymbols); }
+  for (const row of rows.values()) if (row.source === venue.source) { if (!flows(row)) row.cut = true; touch(row); }
   if (firstOpen && venue.names.size) {
     const names = [...venue.names.keys()], liked = FIRST_CHOICE.filter((name) => venue.names.has(name));
     choose(venue.source, [...new Set([...liked, ...names])].slice(0, FIRST_COUNT), true);
@@ -353,12 +358,13 @@ function learnInstrumentsSoon() {
 }
 
 async function learnInstruments() {
-  const lacking = new Set([...rows.values()].filter((row) => row.pip === null && row.mid !== null).map((row) => row.source));
+  const unknown = (row) => row.pip === null && row.state !== 'refused' && !venues.get(row.source)?.open;
+  const lacking = new Set([...rows.values()].filter((row) => unknown(row) && row.mid !== null).map((row) => row.source));
   for (const source of lacking) {
     await fetchNames(source, '');
     for (const row of rows.values()) if (row.source === source) { knowInstrument(row); touch(row); }
   }
-  const waiting = [...rows.values()].some((row) => row.pip === null && row.state !== 'refused');
+  const waiting = [...rows.values()].some(unknown);
   instruments.timer = waiting && instruments.tries++ < 8 ? setTimeout(learnInstruments, 1000 * 2 ** instruments.tries) : 0;
 }
 
@@ -401,30 +407,37 @@ function readHash() {
   reconcileSoon(); paintWords();
 }
 
-// ---- search: a combobox over every venue's list
+// ---- search: a combobox over the lists of the venue picked, or of all; a venue without a list takes any name
 
-const search = { input: $('search'), list: $('found'), box: $('found-box'), hits: [], on: -1, timer: 0, abort: null };
+const search = { of: $('of'), input: $('search'), list: $('found'), box: $('found-box'), hits: [], on: -1, timer: 0, abort: null };
+const searched = () => [...venues.values()].filter((venue) => !search.of.value || venue.source === search.of.value);
 
 function find(query) {
-  const key = lookup(query), word = query.trim().toLowerCase(), hits = [];
-  for (const venue of venues.values()) for (const [symbol, known] of venue.names) {
-    const at = known.key.indexOf(key);
-    const rank = known.key === key ? 0 : at === 0 ? 1 : at > 0 ? 2 : word && known.about?.toLowerCase().includes(word) ? 3 : -1;
-    if (rank >= 0) hits.push({ source: venue.source, symbol, about: known.about ?? '', rank });
+  const name = query.trim(), key = lookup(query), word = name.toLowerCase(), hits = [], offers = [];
+  const near = (known, about) => { const at = known.indexOf(key); return known === key ? 0 : at === 0 ? 1 : at > 0 ? 2 : word && about?.toLowerCase().includes(word) ? 3 : -1; };
+  for (const venue of searched()) {
+    const hit = (symbol, about, rank) => hits.push({ source: venue.source, symbol, about: about ?? '', rank });
+    for (const [symbol, known] of venue.names) { const rank = near(known.key, known.about); if (rank >= 0) hit(symbol, known.about, rank); }
+    if (!venue.open) continue;
+    // Of a venue without a list only what was chosen is known. It must not be taken for a longer name that is being typed.
+    for (const row of rows.values()) if (row.source === venue.source && near(lookup(row.symbol)) >= 0) hit(row.symbol, '', row.symbol === name ? 0 : 5);
+    if (name && !rows.has(keyOf(venue.source, name))) offers.push({ source: venue.source, symbol: name, about: 'ask for this name', rank: 4 });
+    if (name && name === word && name !== name.toUpperCase()) offers.push({ source: venue.source, symbol: name.toUpperCase(), about: 'ask for it in capitals', rank: 4 });
   }
+  // A venue whose list is not known yet can be asked, too.
+  if (key && !hits.some((hit) => hit.rank === 0)) for (const venue of searched()) if (!venue.open && !venue.listed) offers.push({ source: venue.source, symbol: name, about: 'ask for this name', rank: 4 });
   hits.sort((a, b) => a.rank - b.rank);
-  const total = hits.length;
-  // A venue whose list is not known (or that has none) can still be asked for any name.
-  if (key && !hits.some((hit) => hit.rank === 0)) for (const venue of venues.values()) if (!venue.listed) hits.splice(FOUND_MAX - 1, 0, { source: venue.source, symbol: query.trim(), about: 'ask for this name' });
-  return { hits: hits.slice(0, FOUND_MAX), total };
+  const listed = hits.slice(0, FOUND_MAX - offers.length), from = listed.findIndex((hit) => hit.rank > 4);
+  listed.splice(from < 0 ? listed.length : from, 0, ...offers);
+  return { hits: listed, more: hits.length + offers.length > listed.length ? hits.length : 0 };
 }
 
 function showFound() {
-  const { hits, total } = find(search.input.value);
+  const { hits, more } = find(search.input.value);
   const held = search.hits[search.on];
   search.hits = hits;
   search.on = held ? hits.findIndex((hit) => hit.symbol === held.symbol && hit.source === held.source) : -1;
-  if (search.on < 0 && search.input.value.trim() && hits[0]?.rank >= 0) search.on = 0;
+  if (search.on < 0 && search.input.value.trim() && hits.length) search.on = 0;
   search.list.replaceChildren(...hits.map((hit, i) => {
     const added = rows.has(keyOf(hit.source, hit.symbol));
     const about = venues.size > 1 ? [hit.source, hit.about].filter(Boolean).join(' · ') : hit.about;
@@ -432,9 +445,11 @@ function showFound() {
     option.onmousedown = (event) => { event.preventDefault(); search.on = i; toggleFound(); };
     return option;
   }));
-  const none = [...venues.values()].some((venue) => venue.names.size) ? 'No symbol matches.' : 'No venue has listed its symbols yet. Type a whole name to ask for it.';
-  put($('found-note'), hits.length === 0 ? none : total > hits.length ? `${count(total)} symbols match; type on to narrow them.` : '');
-  $('found-note').hidden = hits.length > 0 && total <= hits.length;
+  const asked = searched(), open = asked.filter((venue) => venue.open).map((venue) => venue.source).join(' and ');
+  const none = asked.some((venue) => venue.names.size) ? 'No symbol matches.' : open ? '' : 'No venue has listed its symbols yet. Type a whole name to ask for it.';
+  const any = open && !search.input.value.trim() ? `${open} has no list of symbols: type a whole name, exactly as it is written there.` : '';
+  put($('found-note'), [hits.length === 0 ? none : more ? `${count(more)} symbols match; type on to narrow them.` : '', any].filter(Boolean).join(' '));
+  $('found-note').hidden = !$('found-note').textContent;
   search.box.hidden = false;
   search.input.setAttribute('aria-expanded', 'true');
   pointAt(search.on);
@@ -462,21 +477,24 @@ function toggleFound() {
   if (!hit) return;
   const wanted = !rows.has(keyOf(hit.source, hit.symbol));
   choose(hit.source, [hit.symbol], wanted);
-  say(`${hit.symbol} ${wanted ? 'added' : 'removed'}.`);
+  say(`${fullName(hit)} ${wanted ? 'added' : 'removed'}.`);
   search.input.select();
   showFound();
 }
 
 search.input.oninput = () => {
+  // What was pointed at was an answer to other letters.
+  search.on = -1;
   showFound();
   clearTimeout(search.timer); search.abort?.abort();
   const q = search.input.value.trim();
   if (q.length > 1) search.timer = setTimeout(async () => {
     search.abort = new AbortController();
-    await Promise.all([...venues.keys()].map((source) => fetchNames(source, q, search.abort.signal)));
+    await Promise.all(searched().filter((venue) => !venue.open).map((venue) => fetchNames(venue.source, q, search.abort.signal)));
     if (!search.box.hidden && search.input.value.trim() === q) showFound();
   }, 150);
 };
+search.of.onchange = () => { paintPick(); if (!search.box.hidden) showFound(); };
 search.input.onfocus = showFound;
 search.input.onclick = showFound;
 search.input.onblur = hideFound;
@@ -495,8 +513,19 @@ search.input.onkeydown = (event) => {
   }
 };
 
+/** The venues that can be picked, and what the field then takes. */
+function paintPick() {
+  for (const { source } of venues.values()) if (![...search.of.options].some((option) => option.value === source)) search.of.append(el('option', { value: source }, source));
+  search.of.hidden = venues.size < 2;
+  const of = searched(), open = of.length > 0 && of.every((venue) => venue.open);
+  search.input.placeholder = open ? 'any name, as it is written there' : of.some((venue) => venue.open) ? 'EURUSD, gold, or any name' : 'EURUSD, gold, …';
+}
+
+/** Opens the search for names of one venue. */
+function askOf(source) { search.of.value = source; paintPick(); search.input.focus(); search.input.select(); }
+
 document.addEventListener('keydown', (event) => {
-  if (event.key === '/' && !event.ctrlKey && !event.metaKey && !event.altKey && event.target !== search.input) { event.preventDefault(); search.input.focus(); search.input.select(); }
+  if (event.key === '/' && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest?.('input, select')) { event.preventDefault(); search.input.focus(); search.input.select(); }
 });
 
 // ---- rows
@@ -514,10 +543,10 @@ function mountRow(row, first) {
   const cell = (name, ...kids) => { const td = el('td', { className: name }, ...kids); td.setAttribute('role', 'cell'); return td; };
   const price = () => [el('span'), el('span', { className: 'pip' }), el('span')];
   const asks = (name, text) => el('button', { type: 'button', className: name, tabIndex: -1, ariaHasPopup: 'dialog', onclick: () => whyQuiet(row) }, text);
-  const ui = { name: asks('name', ''), offer: asks('offer', 'Why?'), tag: el('small'), bid: price(), ask: price(), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
+  const ui = { name: asks('name', ''), offer: asks('offer', 'Why?'), tag: el('small'), bid: price(), ask: price(), trade: el('span', { className: 'unit' }), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
   ui.canvas.setAttribute('aria-hidden', 'true');
   ui.dir = cell('dir'); ui.age = cell('age'); ui.missed = cell('missed'); ui.state = cell('state', ui.offer, ui.word, ui.why);
-  ui.tr = el('tr', {}, cell('symbol', el('b', {}, ui.name), ui.tag), cell('bid', ...ui.bid), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));
+  ui.tr = el('tr', {}, cell('symbol', el('b', {}, ui.name), ui.tag), cell('bid', ...ui.bid, ui.trade), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));
   ui.tr.setAttribute('role', 'row');
   ui.tr.row = row;
   ui.button.onclick = () => dropRow(row);
@@ -529,13 +558,17 @@ function mountRow(row, first) {
   touch(row);
 }
 
-function nameRow({ ui, symbol, source, about }) {
-  const tag = venues.size > 1 || source !== (defaultSource ?? source) ? source : '';
-  put(ui.name, symbol); put(ui.tag, tag); mark(ui.state, 'source', tag);
+const tagOf = (source) => venues.size > 1 || source !== (defaultSource ?? source) ? source : '';
+/** A symbol for ears: with its venue, where there is more than one. */
+const fullName = ({ symbol, source }) => [tagOf(source), symbol].filter(Boolean).join(' ');
+
+function nameRow(row) {
+  const { ui, symbol, source, about } = row, tag = tagOf(source);
+  put(ui.name, symbol); put(ui.tag, tag);
   ui.tr.dataset.symbol = symbol; ui.tr.dataset.source = source;
-  ui.name.title = about;
-  ui.button.setAttribute('aria-label', `Remove ${symbol}`);
-  ui.offer.setAttribute('aria-label', `Why is ${symbol} quiet?`);
+  ui.name.title = about || symbol;
+  ui.button.setAttribute('aria-label', `Remove ${fullName(row)}`);
+  ui.offer.setAttribute('aria-label', `Why is ${fullName(row)} quiet?`);
 }
 
 function unmountRow(row) { inView.unobserve(row.ui.tr); row.ui.tr.row = null; row.ui.tr.remove(); row.ui = null; }
@@ -543,7 +576,7 @@ function unmountRow(row) { inView.unobserve(row.ui.tr); row.ui.tr.row = null; ro
 function dropRow(row) {
   const next = row.ui.tr.nextElementSibling ?? row.ui.tr.previousElementSibling;
   choose(row.source, [row.symbol], false);
-  say(`${row.symbol} removed.`);
+  say(`${fullName(row)} removed.`);
   if (next) focusRow(next); else search.input.focus();
 }
 
@@ -563,12 +596,17 @@ $('rows').onkeydown = (event) => {
   else if (event.key === 'Delete' || event.key === 'Backspace') { event.preventDefault(); dropRow(tr.row); }
 };
 
-/** The state a reader should believe: a row is only as live as the way to it. */
+/** The state a reader should believe: a row is only as live as the way to it, and prices that come late are not live. */
 function shown(row) {
   if (row.state !== 'live') return row.state;
   const health = venues.get(row.source)?.health;
-  return !link.now?.open || (health?.link && health.link !== 'up') || health?.data === 'stale' ? 'stale' : 'live';
+  return !link.now?.open || (health?.link && health.link !== 'up') || health?.data === 'stale' ? 'stale' : row.delayedS === null ? 'live' : 'delayed';
 }
+const flows = (row) => ['live', 'delayed'].includes(shown(row));
+const tallyOf = (some) => {
+  const live = some.filter((row) => shown(row) === 'live').length, late = some.filter((row) => shown(row) === 'delayed').length;
+  return `${count(live)} live${late ? `, ${count(late)} delayed` : ''}`;
+};
 
 function why(row, state) {
   const venue = venues.get(row.source);
@@ -594,7 +632,7 @@ const quiet = { box: $('why'), row: null, asked: 0, busy: false, answer: null };
 
 function whyQuiet(row) {
   Object.assign(quiet, { row: { source: row.source, symbol: row.symbol }, asked: 0, busy: false, answer: null });
-  put($('why-title'), `${row.symbol}: why is it quiet?`);
+  put($('why-title'), `${fullName(row)}: why is it quiet?`);
   put($('why-summary'), 'Asking the gateway …');
   $('why-hops').replaceChildren();
   if (!quiet.box.open) quiet.box.showModal();
@@ -660,9 +698,9 @@ function decimals(value) {
   return text.includes('e') ? 10 : point < 0 ? 0 : text.length - point - 1;
 }
 
-function paintPrice(row, side) {
-  const value = row[side], [head, pip, tail] = row.ui[side];
-  if (value === null) { put(head, '–'); put(pip, ''); put(tail, ''); return; }
+function paintPrice(row, side, value = row[side]) {
+  const [head, pip, tail] = row.ui[side];
+  if (value === null) { row.ui.last[side] = ''; put(head, '–'); put(pip, ''); put(tail, ''); return; }
   row.digits = Math.max(row.digits, decimals(value));
   const text = value.toFixed(row.digits);
   if (row.ui.last[side] === text) return;
@@ -679,7 +717,10 @@ function paintPrice(row, side) {
 
 function paintRow(row) {
   const { ui } = row, state = shown(row);
-  paintPrice(row, 'bid'); paintPrice(row, 'ask');
+  // Where a venue has no quotes, its last trade stands in their place.
+  const trade = row.bid === null && row.ask === null && row.mid !== null;
+  paintPrice(row, 'bid', trade ? row.mid : row.bid); paintPrice(row, 'ask');
+  put(ui.trade, trade ? 'last' : '');
   put(ui.dir, row.dir > 0 ? '▲' : row.dir < 0 ? '▼' : '');
   const dirClass = row.dir > 0 ? 'dir up' : row.dir < 0 ? 'dir down' : 'dir';
   if (ui.dir.className !== dirClass) { ui.dir.className = dirClass; ui.dir.setAttribute('aria-label', row.dir > 0 ? 'up' : row.dir < 0 ? 'down' : ''); }
@@ -691,7 +732,7 @@ function paintRow(row) {
   if (row.missed) { ui.missed.className = 'missed some'; ui.missed.title = `${count(row.missed)} ticks missed in ${count(row.gaps)} gaps`; }
   mark(ui.tr, 'state', state);
   const reason = why(row, state);
-  put(ui.word, { pending: '◌ pending', live: '● live', stale: '◑ stale', closed: '■ closed', refused: '✕ refused' }[state] ?? state);
+  put(ui.word, { pending: '◌ pending', live: '● live', delayed: `◷ delayed${row.delayedS ? ` ${duration(row.delayedS * 1000)}` : ''}`, stale: '◑ stale', closed: '■ closed', refused: '✕ refused' }[state] ?? state);
   put(ui.why, reason && `: ${reason}`);
   if (ui.state.title !== reason) ui.state.title = reason;
 }
@@ -699,7 +740,7 @@ function paintRow(row) {
 function paintAge(row) {
   const age = serverNow() - row.at;
   put(row.ui.age, !row.at ? '–' : age < 1000 ? '< 1 s' : duration(age));
-  row.ui.offer.hidden = shown(row) === 'live' && age < QUIET_AFTER_MS;
+  row.ui.offer.hidden = flows(row) && age < QUIET_AFTER_MS;
 }
 
 const colours = { up: '', down: '', spark: '' };
@@ -779,12 +820,14 @@ function mountVenue(venue) {
   const button = (label, take) => el('button', { type: 'button', onclick: () => { const names = take([...venue.names.keys()]); choose(venue.source, names, true); say(`${names.length} symbols chosen.`); } }, label);
   ui.first = button('Subscribe first 20', (names) => names.slice(0, 20));
   ui.all = button('All', (names) => names.slice(0, ROWS_MAX));
+  ui.ask = el('button', { type: 'button', onclick: () => askOf(venue.source) }, 'Add by name');
   ui.none = el('button', { type: 'button', onclick: () => choose(venue.source, [...rows.values()].filter((row) => row.source === venue.source).map((row) => row.symbol), false) }, 'None');
-  ui.acts = el('div', { className: 'acts' }, ui.first, ui.all, ui.none);
+  ui.acts = el('div', { className: 'acts' }, ui.first, ui.all, ui.ask, ui.none);
   ui.card = el('article', { className: 'venue' }, el('div', { className: 'top' }, el('h3', {}, venue.source), ui.word, ui.size), ui.head, ui.hint, el('dl', {}, axis('link', 'Link'), axis('auth', 'Login'), axis('data', 'Data')), ui.acts);
   ui.card.dataset.source = venue.source;
   $('venues').querySelector('.empty')?.remove();
   $('venues').append(ui.card);
+  paintPick();
   for (const row of rows.values()) nameRow(row);
 }
 
@@ -792,12 +835,12 @@ function paintVenue(venue) {
   if (!venue.ui) mountVenue(venue);
   const { ui, health } = venue, known = link.now?.open;
   const [tone, head, hint] = known ? describe(venue) : ['idle', 'Not known while this page is not connected', 'The last word was:'];
-  const chosen = [...rows.values()].filter((row) => row.source === venue.source), live = chosen.filter((row) => shown(row) === 'live').length;
+  const chosen = [...rows.values()].filter((row) => row.source === venue.source);
   const cause = known && tone !== 'good' && tone !== 'idle' && health.cause && !['ingest_gone', 'bus_down'].includes(health.causeCode) ? `Cause: ${health.cause}.` : '';
-  const tally = tone === 'good' && chosen.length ? `${count(live)} of ${count(chosen.length)} chosen symbols live.` : '';
+  const tally = tone === 'good' && chosen.length ? `${count(chosen.length)} chosen: ${tallyOf(chosen)}.` : '';
   mark(ui.card, 'tone', tone); mark(ui.card, 'status', venue.word);
   put(ui.word, venue.word); put(ui.head, head); put(ui.hint, [cause, hint, tally].filter(Boolean).join(' '));
-  put(ui.size, venue.names.size ? `${count(venue.names.size)} symbols` : '');
+  put(ui.size, venue.open ? 'any name' : venue.names.size ? `${count(venue.names.size)} symbols` : '');
   for (const name of ['link', 'auth', 'data']) {
     const { box, value, glyph, since } = ui.axes[name], word = health[name] ?? 'unknown', axisTone = TONES[word] ?? 'idle', at = health[`${name}Since`] ?? health.since;
     // Without a connection nothing is known, and a venue nobody runs is no alarm.
@@ -805,8 +848,10 @@ function paintVenue(venue) {
     put(value, word); put(glyph, GLYPHS[box.dataset.tone]);
     put(since, at ? `for ${duration(serverNow() - at)}` : '');
   }
-  ui.acts.hidden = !venue.names.size;
+  ui.acts.hidden = !venue.names.size && !venue.open && !chosen.length;
   ui.first.hidden = venue.names.size <= 20;
+  ui.all.hidden = !venue.names.size; ui.ask.hidden = !venue.open;
+  if (ui.wasOpen !== venue.open) { ui.wasOpen = venue.open; paintPick(); }
   put(ui.all, venue.names.size > ROWS_MAX ? `First ${count(ROWS_MAX)}` : `All ${count(venue.names.size)}`);
   ui.none.hidden = !chosen.length;
   const spoken = `${venue.source}: ${head.replace(/, (attempt|next try) .*/, '')}.`;
@@ -833,13 +878,12 @@ function paintGateway() {
 function paintWords() {
   paintGateway();
   for (const venue of venues.values()) paintVenue(venue);
-  const live = [...rows.values()].filter((row) => shown(row) === 'live').length;
-  put($('count'), rows.size ? `${count(rows.size)} chosen, ${count(live)} live` : '');
+  put($('count'), rows.size ? `${count(rows.size)} chosen, ${tallyOf([...rows.values()])}` : '');
   $('clear').hidden = !rows.size;
   $('prices').hidden = !rows.size;
   $('empty').hidden = rows.size > 0;
-  const listed = [...venues.values()].some((venue) => venue.names.size);
-  if (!rows.size) put($('empty'), !link.now?.open ? 'Not connected to the gateway yet. This page keeps trying.' : listed ? 'No symbols chosen. Press / to search, or take the first 20 of a venue.' : venues.size ? 'No venue has listed its symbols yet; they appear here as soon as one connects.' : 'Connected. Waiting for a venue.');
+  const listed = [...venues.values()].some((venue) => venue.names.size), open = [...venues.values()].some((venue) => venue.open);
+  if (!rows.size) put($('empty'), !link.now?.open ? 'Not connected to the gateway yet. This page keeps trying.' : listed ? 'No symbols chosen. Press / to search, or take the first 20 of a venue.' : open ? 'No symbols chosen. Press / and type the name of one.' : venues.size ? 'No venue has listed its symbols yet; they appear here as soon as one connects.' : 'Connected. Waiting for a venue.');
   const first = $('rows').firstElementChild;
   if (first && !$('rows').querySelector('button[tabindex="0"]')) first.row.ui.button.tabIndex = 0;
 }
@@ -848,9 +892,10 @@ let wordsTimer = 0;
 function paintWordsSoon() { if (!wordsTimer) wordsTimer = setTimeout(() => { wordsTimer = 0; paintWords(); }, 200); }
 
 const spoken = { queue: new Set(), timer: 0 };
-/** Says a change to screen readers, changes of one second together. */
+/** Says a change to screen readers, changes of one second together; of many the newest. */
 function say(text) {
-  if (spoken.queue.size < 6) spoken.queue.add(text);
+  spoken.queue.add(text);
+  if (spoken.queue.size > 6) spoken.queue.delete(spoken.queue.values().next().value);
   spoken.timer ||= setTimeout(() => { put($('live'), [...spoken.queue].join(' ')); spoken.queue.clear(); spoken.timer = 0; }, 1000);
 }
 

@@ -42,6 +42,13 @@ const text = async (locator) => (await locator.textContent()).replace(/\s+/g, ' 
 /** How many chosen symbols are live, by the page's own count: rows out of view are painted when they come into view. */
 const live = async (page) => Number(/(\d+) live/.exec(await text(page.locator('#count')))?.[1] ?? 0);
 
+/** Types a name into the search, for one venue or any, and takes the first option. */
+async function add(page, name, venue = '') {
+  await page.locator('#of').selectOption(venue);
+  await page.locator('#search').fill(name);
+  await page.keyboard.press('Enter');
+}
+
 /** The bid of `symbol` becomes another one. */
 async function moves(page, symbol) {
   const bid = row(page, symbol).locator('.bid'), before = await text(bid);
@@ -56,7 +63,7 @@ const DOWN = { link: 'down', auth: 'none', data: 'idle' };
 async function scripted(run, { tick_every_ms = 100, hash = '', viewport, names = NAMES } = {}) {
   const gateway = await scriptedGateway({ venues: [
     { source: 'ctrader', status: 'connected', symbols: names },
-    { source: 'tradingview', status: 'connected', symbols: ['NASDAQ:AAPL', 'NASDAQ:MSFT'] },
+    { source: 'tradingview', status: 'connected', symbols: [], open: true },
     { source: 'ib', status: 'disconnected', symbols: [], health: { ...DOWN, causeCode: 'ingest_gone', cause: "no sign of life from the venue's ingest" } },
   ] });
   const timer = setInterval(() => gateway.tickAll(), tick_every_ms);
@@ -97,6 +104,76 @@ await test("one venue's trouble is told in words and leaves the other's prices a
   await row(page, 'NASDAQ:MSFT', 'live').waitFor();
   await moves(page, 'NASDAQ:MSFT');
 }, { hash: '#ctrader=EURUSD&tradingview=NASDAQ:MSFT' }));
+
+await test('a venue without a list takes any name exactly as it is written, and its refusal is told in its words', () => scripted(async (page, gateway) => {
+  gateway.refused.set('OANDA:NOSUCH', 'invalid symbol');
+  await row(page, 'EURUSD', 'live').waitFor();
+  const venue = card(page, 'tradingview');
+  assert.match(await text(venue.locator('.size')), /any name/);
+  // With the keyboard alone: the venue is picked beside the field, the name typed and taken.
+  await page.locator('#of').focus();
+  await page.keyboard.type('trad');
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'search');
+  assert.match(await text(page.locator('#found-note')), /tradingview has no list/);
+  for (const name of ['1/XAUUSD', '1XAUUSD', 'BITSTAMP:BTCUSD*1000', 'BITSTAMP:BTCUSD', 'BIST:ŞİŞE', '={"symbol":"OANDA:EURUSD","session":"extended"}']) {
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type(name);
+    await page.keyboard.press('Enter');
+    await until(`${name} is asked for`, () => gateway.requests.some(({ type, source, symbols }) => type === 'subscribe' && source === 'tradingview' && symbols.includes(name)));
+    await until(`${name} is live`, async () => await page.locator('#rows tr[data-state=live]').evaluateAll((all, name) => all.some((tr) => tr.dataset.symbol === name && tr.dataset.source === 'tradingview'), name));
+  }
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type('OANDA:NOSUCH');
+  await page.keyboard.press('Enter');
+  await row(page, 'OANDA:NOSUCH', 'refused').waitFor();
+  assert.match(await text(row(page, 'OANDA:NOSUCH').locator('.state')), /refused: invalid symbol/);
+  await until('it is told to those who listen', async () => /tradingview OANDA:NOSUCH refused: invalid symbol/.test(await text(page.locator('#live'))));
+  const held = await symbols(page);
+  assert.equal(held.length, 8);
+  await page.reload();
+  await until('the address brings all of it back', async () => await live(page) === 7);
+  assert.deepEqual(await symbols(page), held);
+}, { hash: '#ctrader=EURUSD' }));
+
+await test('a name typed in small letters is offered in capitals, too', () => scripted(async (page) => {
+  await card(page, 'tradingview').getByRole('button', { name: 'Add by name' }).click();
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'search');
+  await page.keyboard.type('oanda:eurusd');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await row(page, 'OANDA:EURUSD', 'live').waitFor();
+  assert.deepEqual(await symbols(page), ['OANDA:EURUSD']);
+}, { hash: '#none' }));
+
+await test('the same symbol of two venues is two rows, each with its venue', () => scripted(async (page) => {
+  await row(page, 'EURUSD', 'live').first().waitFor();
+  await add(page, 'EURUSD', 'tradingview');
+  await until('two live rows', async () => await live(page) === 2);
+  assert.deepEqual(await page.locator('#rows tr .symbol').evaluateAll((all) => all.map((td) => td.textContent)), ['EURUSDtradingview', 'EURUSDctrader']);
+  await page.getByRole('button', { name: 'Remove tradingview EURUSD' }).click();
+  await until('one is left', async () => (await page.locator('#rows tr').evaluateAll((all) => all.map((tr) => tr.dataset.source))).join() === 'ctrader');
+  // A search of one venue finds nothing of another.
+  await page.locator('#of').selectOption('ctrader');
+  await page.locator('#search').fill('EURUSD');
+  assert.equal(await page.locator('#found li').count(), 1);
+}, { hash: '#ctrader=EURUSD' }));
+
+await test('late prices are called delayed and not live, and a last trade stands in for quotes', () => scripted(async (page, gateway) => {
+  gateway.manners.set('NYSE:IBM', { delayedS: 900 });
+  gateway.manners.set('X:Y', { delayedS: 0 });
+  gateway.manners.set('TVC:DXY', { trades: true });
+  await row(page, 'NYSE:IBM', 'delayed').waitFor();
+  await row(page, 'TVC:DXY', 'live').waitFor();
+  assert.match(await text(row(page, 'NYSE:IBM').locator('.state')), /delayed 15 min/);
+  await until('late by nobody knows how much', async () => /◷ delayed$/.test(await text(row(page, 'X:Y').locator('.state .word'))));
+  await until('counted apart', async () => /4 chosen, 2 live, 2 delayed/.test(await text(page.locator('#count'))));
+  await moves(page, 'NYSE:IBM');
+  assert.match(await text(row(page, 'TVC:DXY').locator('.bid')), /^1\.\d{5}last$/);
+  assert.equal(await text(row(page, 'TVC:DXY').locator('.ask')), '–');
+  gateway.manners.delete('NYSE:IBM');
+  await row(page, 'NYSE:IBM', 'live').waitFor();
+}, { hash: '#ctrader=EURUSD&tradingview=NYSE:IBM,X:Y,TVC:DXY' }));
 
 await test('missed ticks are counted and refusals keep their reason', () => scripted(async (page, gateway) => {
   gateway.refused.set('SYM003', 'the venue has no quotes for it');
@@ -141,7 +218,7 @@ await test('a click on a symbol says why it is quiet, and follows how it goes on
 
 await test('a row that is not live, or has been quiet, offers by itself to say why', () => scripted(async (page, gateway) => {
   await row(page, 'EURUSD', 'live').waitFor();
-  const ask = row(page, 'EURUSD').getByRole('button', { name: 'Why is EURUSD quiet?' });
+  const ask = row(page, 'EURUSD').getByRole('button', { name: 'Why is ctrader EURUSD quiet?' });
   assert.equal(await ask.isVisible(), false);
   gateway.setWhy([['ticks', false, 'none for 65 s']]);
   gateway.broadcast({ type: 'symbolState', source: 'ctrader', symbol: 'EURUSD', state: 'stale', code: 'STALE', message: 'no tick for 12 s, usually one each second' });
@@ -257,11 +334,9 @@ if (page) {
     await until('six live rows', async () => await live(page) === 6, 30000);
     const [first] = await symbols(page);
     await moves(page, first);
-    for (const [name, word] of [['Link', 'up'], ['Login', 'ok'], ['Data', 'live']]) assert.match(await text(card(page, 'ctrader').locator('.axis', { hasText: name })), new RegExp(`${word}.*for \\d+`));
-    await until('the other venue is named', async () => /No ingest for tradingview is running/.test(await text(card(page, 'tradingview'))));
+    await well('ctrader');
     await until('spread in pips', async () => /pips/.test(await text(row(page, first).locator('.spread'))), 30000);
     assert.match(await text(row(page, first).locator('.age')), /\d+ s/);
-    if (shots) await pictures();
   });
 
   await test('nothing is asked from outside, the content policy is strict and holds', async () => {
@@ -312,9 +387,9 @@ if (page) {
 
   await test('the venue is cut: the page says reconnecting with attempt and countdown, and heals by itself', async () => {
     const [first] = await symbols(page), head = card(page, 'ctrader').locator('.head');
-    await stack.fault('POST', 'refuse');
-    await stack.fault('POST', 'cut');
-    try { await reconnecting(first, head); } finally { await stack.fault('DELETE', 'refuse'); }
+    await stack.fault('POST', 'ctrader', 'refuse');
+    await stack.fault('POST', 'ctrader', 'cut');
+    try { await reconnecting(first, head); } finally { await stack.fault('DELETE', 'ctrader', 'refuse'); }
     await until('all rows live again', async () => await live(page) === (await symbols(page)).length, 60000);
     await moves(page, first);
     assert.match(await text(head), /Prices are flowing/);
@@ -344,26 +419,81 @@ if (page) {
     if (shots) { await page.emulateMedia({ colorScheme: 'dark' }); await page.screenshot({ path: join(shots, 'console-down.png') }); await page.emulateMedia({ colorScheme: 'light' }); }
   }
 
+  await test('free text subscribes at a venue without a list, an unknown name is refused with the reason', async () => {
+    for (const name of ['1/XAUUSD', 'BITSTAMP:BTCUSD*1000', 'OANDA:EURUSD']) {
+      await add(page, name, 'tradingview');
+      await row(page, name, 'live').waitFor();
+    }
+    for (const name of ['BITSTAMP:BTCUSD*1000', 'OANDA:EURUSD']) await moves(page, name);
+    for (const name of ['BIST:ŞİŞE', 'NYSE:IBM']) {
+      await add(page, name, 'tradingview');
+      await row(page, name, 'delayed').waitFor();
+    }
+    assert.match(await text(row(page, 'NYSE:IBM').locator('.state')), /delayed 15 min/);
+    await add(page, 'OANDA:NOSUCH', 'tradingview');
+    await row(page, 'OANDA:NOSUCH', 'refused').waitFor();
+    assert.match(await text(row(page, 'OANDA:NOSUCH').locator('.state')), /refused: .*invalid symbol/);
+    await well('tradingview');
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Escape');
+    if (shots) await pictures();
+    await page.getByRole('button', { name: 'Remove tradingview OANDA:NOSUCH' }).click();
+  });
+
+  for (const [cut, other] of [['ctrader', 'tradingview'], ['tradingview', 'ctrader']]) await test(`${cut} is cut: only its status changes, ${other}'s rows keep moving`, async () => {
+    const first = { ctrader: 'EURUSD', tradingview: 'OANDA:EURUSD' }[other];
+    await page.evaluate(watchVenue, other);
+    await stack.fault('POST', cut, 'refuse');
+    await stack.fault('POST', cut, 'cut');
+    try {
+      await card(page, cut).and(page.locator('[data-status=reconnecting]')).waitFor();
+      await until('none of its rows is called live', async () => await page.locator(`#rows tr[data-source=${cut}]:is([data-state=live], [data-state=delayed])`).count() === 0);
+      for (let i = 0; i < 3; i++) await moves(page, first);
+      if (shots) await page.screenshot({ path: join(shots, `console-cut-${cut}.png`) });
+    } finally { await stack.fault('DELETE', cut, 'refuse'); }
+    await until('all its rows go on', async () => await page.locator(`#rows tr[data-source=${cut}]:not([data-state=live], [data-state=delayed])`).count() === 0, 60000);
+    await moves(page, first);
+    assert.deepEqual(await page.evaluate(() => window.otherChanged), []);
+  });
+
   await test('the gateway is killed and restarted: the page reconnects and subscribes again by itself', async () => {
-    const before = await symbols(page);
+    const before = await symbols(page), flowing = async () => await page.locator('#rows tr:is([data-state=live], [data-state=delayed])').count();
     page.complaints.length = 0;
     await stack.gateway.kill('SIGKILL');
     await page.locator('#gateway[data-state=waiting]').waitFor();
     assert.match(await text(page.locator('#gateway')), /reconnecting in \d+ s.*attempt \d+/);
     await until('rows say they are not live', async () => await live(page) === 0);
     await stack.restartGateway();
-    await until('all rows live again', async () => await live(page) === before.length, 60000);
+    await until('all rows go on', async () => await flowing() === before.length, 60000);
     assert.deepEqual(await symbols(page), before);
-    await moves(page, before[0]);
+    for (const symbol of ['OANDA:EURUSD', 'EURUSD']) await moves(page, symbol);
     for (const complaint of page.complaints) assert.match(complaint, /WebSocket connection to .* failed/);
   });
 
   await test('200 symbols at 20 ticks/s each (figures only)', async () => {
+    await card(page, 'tradingview').getByRole('button', { name: 'None' }).click();
     await card(page, 'ctrader').getByRole('button', { name: /^All/ }).click();
     await until('200 live', async () => await live(page) === 200, 60000);
     await figures(page);
     if (shots) await page.screenshot({ path: join(shots, 'console-200.png') });
   });
+}
+
+/** All three axes of the venue are as they should be, and say since when. */
+async function well(venue) {
+  for (const [name, word] of [['Link', 'up'], ['Login', 'ok'], ['Data', 'live']]) await until(`${name} of ${venue} is ${word}`, async () => new RegExp(`${word}.*for \\d+`).test(await text(card(page, venue).locator('.axis', { hasText: name }))));
+}
+
+/** In the page: keeps in `otherChanged` whatever from now on is said of a venue's status, axes or rows. */
+function watchVenue(source) {
+  window.otherChanged = [];
+  window.otherObserver?.disconnect();
+  window.otherObserver = new MutationObserver((changes) => { for (const { target, attributeName, oldValue } of changes) {
+    const now = target.getAttribute(attributeName);
+    if (now !== oldValue) window.otherChanged.push(`${target.dataset.symbol ?? target.className} ${attributeName}: ${oldValue} -> ${now}`);
+  } });
+  const watch = (node) => window.otherObserver.observe(node, { attributes: true, attributeOldValue: true, attributeFilter: ['data-status', 'data-tone', 'data-state'] });
+  for (const node of document.querySelectorAll(`[data-source=${source}], [data-source=${source}] .axis`)) watch(node);
 }
 
 async function figures(page) {
@@ -390,7 +520,7 @@ function measure(for_ms) {
 
 /** Pictures for people, of a page that has run for a minute so that the sparklines are full. */
 async function pictures() {
-  await card(page, 'ctrader').getByRole('button', { name: 'Subscribe first 20' }).click();
+  await page.locator('#of').selectOption('');
   await page.waitForTimeout(62000);
   await page.evaluate(() => document.activeElement.blur());
   await page.mouse.move(0, 0);

@@ -12,15 +12,16 @@ export const STRICT_CSP = "default-src 'none'; script-src 'self'; style-src 'sel
 
 const HEALTHY = { link: 'up', auth: 'ok', data: 'live', cause: null, causeCode: null, attempt: 0, retryInMs: null, lastTickAgeMs: 10 };
 
-/** Starts on `port` (0 = any free one). `venues`: [{source, symbols: [name], health?, status?, pip?, digits?}]. */
+/** Starts on `port` (0 = any free one). `venues`: [{source, symbols: [name], open?, health?, status?, pip?, digits?}]; an open one
+ *  has no list and takes any name. */
 export async function scriptedGateway({ port = 0, venues }) {
-  const clients = new Set(), requests = [], seen = { peak: 0 }, limited = { next: 0 }, prices = new Map(), refused = new Map();
+  const clients = new Set(), requests = [], seen = { peak: 0 }, limited = { next: 0 }, prices = new Map(), refused = new Map(), manners = new Map();
   const started = Date.now(), whys = [], why = { status: 404, body: {} };
 
   const status = (venue, list) => ({
     type: 'status', source: venue.source, status: venue.status ?? 'connected', message: '', timestamp: Date.now(),
     health: { since: started, linkSince: started, authSince: started, dataSince: started, ...HEALTHY, ...venue.health },
-    ...(list && { availableSymbols: venue.symbols }),
+    ...(list && { availableSymbols: venue.symbols, ...(venue.open && { open: true }) }),
   });
 
   const server = createServer((request, response) => {
@@ -40,13 +41,14 @@ export async function scriptedGateway({ port = 0, venues }) {
   });
 
   function next(source, symbol, snapshot) {
-    const key = `${source} ${symbol}`;
+    const key = `${source}\n${symbol}`, { delayedS, trades } = manners.get(symbol) ?? {};
     let price = prices.get(key);
     if (!price) prices.set(key, price = { units: 100000 + Math.floor(Math.random() * 50000), seq: 0 });
     price.units += Math.floor(Math.random() * 7) - 3;
     price.seq += snapshot && price.seq ? 0 : 1;
     const now = Date.now(), show = (units) => (units / 100000).toFixed(5);
-    return `{"type":"tick","source":"${source}","symbol":"${symbol}","bid":${show(price.units)},"ask":${show(price.units + 8)},"price":${show(price.units + 4)},"timestamp":${now},"receivedAt":${now},"epoch":"1","seq":${price.seq}${snapshot ? ',"snapshot":true' : ''}}`;
+    const sides = trades ? '' : `"bid":${show(price.units)},"ask":${show(price.units + 8)},`, late = delayedS === undefined ? '' : `,"delayedS":${delayedS}`;
+    return `{"type":"tick","source":"${source}","symbol":${JSON.stringify(symbol)},${sides}"price":${show(price.units + 4)}${late},"timestamp":${now},"receivedAt":${now},"epoch":"1","seq":${price.seq}${snapshot ? ',"snapshot":true' : ''}}`;
   }
 
   function handle(client, message) {
@@ -59,18 +61,18 @@ export async function scriptedGateway({ port = 0, venues }) {
       const { source, symbols } = message;
       const venue = venues.find((v) => v.source === source);
       if (!venue) return reply({ type: 'subscribeResponse', id: message.id, results: symbols.map((symbol) => ({ symbol, source, status: 'subscribed', code: 'VENUE_DOWN' })) });
-      const results = symbols.map((symbol) => venue.symbols.includes(symbol)
+      const results = symbols.map((symbol) => venue.open || venue.symbols.includes(symbol)
         ? { symbol, source, status: 'subscribed', mode: 'every' } : { symbol, source, status: 'error', code: 'UNKNOWN_SYMBOL', message: 'no such symbol' });
       reply({ type: 'subscribeResponse', results, id: message.id });
       for (const { symbol, status } of results) if (status === 'subscribed') {
-        client.subscribed.add(`${source} ${symbol}`);
+        client.subscribed.add(`${source}\n${symbol}`);
         const why = refused.get(symbol);
         reply({ type: 'symbolState', source, symbol, state: why ? 'refused' : 'live', ...(why && { code: 'SYMBOL_REFUSED', message: why }) });
         if (!why) client.send(next(source, symbol, true));
       }
     }
     if (message.type === 'unsubscribe') {
-      for (const symbol of message.symbols) client.subscribed.delete(`${message.source} ${symbol}`);
+      for (const symbol of message.symbols) client.subscribed.delete(`${message.source}\n${symbol}`);
       reply({ type: 'unsubscribeResponse', results: message.symbols.map((symbol) => ({ symbol, source: message.source, status: 'unsubscribed' })), id: message.id });
     }
   }
@@ -99,6 +101,8 @@ export async function scriptedGateway({ port = 0, venues }) {
 
   return {
     port: server.address().port, clients, requests, refused, whys,
+    /** How ticks of a symbol are: {delayedS} marked as late, {trades: true} without bid and ask. */
+    manners,
     /** Answers from now on what `api/v1/why` is asked with these hops: [name, ok, detail, next]; or refuses with words. */
     setWhy(hops) {
       if (typeof hops === 'string') return Object.assign(why, { status: 429, body: { success: false, data: null, error: { code: 'RATE_LIMITED', message: hops, details: null } } });
@@ -116,10 +120,10 @@ export async function scriptedGateway({ port = 0, venues }) {
     },
     broadcast(message) { for (const client of clients) client.send(JSON.stringify(message)); },
     /** One tick of everything subscribed, to everybody. */
-    tickAll() { for (const client of clients) for (const key of client.subscribed) { const [source, symbol] = key.split(' '); client.send(next(source, symbol)); } },
+    tickAll() { for (const client of clients) for (const key of client.subscribed) { const [source, symbol] = key.split('\n'); if (!refused.has(symbol)) client.send(next(source, symbol)); } },
     /** Skips `missed` ticks of a symbol and says so. */
     gap(source, symbol, missed) {
-      const price = prices.get(`${source} ${symbol}`), from = price.seq + 1;
+      const price = prices.get(`${source}\n${symbol}`), from = price.seq + 1;
       price.seq += missed;
       this.broadcast({ type: 'gap', source, symbol, missed, from, to: price.seq });
     },

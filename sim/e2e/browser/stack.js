@@ -1,4 +1,4 @@
-// The real programs on free ports: nats-server, sim-ctrader, ingest-ctrader, ws-gateway. Whatever was started is
+// The real programs on free ports: nats-server, each venue's simulator and ingest, ws-gateway. Whatever was started is
 // killed when this process ends, however it ends.
 
 import { spawn } from 'node:child_process';
@@ -71,7 +71,7 @@ async function freePort() {
 
 /** Starts everything; `stop()` ends it and removes its folder. */
 export async function startStack() {
-  for (const name of ['sim-ctrader', 'ingest-ctrader', 'ws-gateway']) {
+  for (const name of ['sim-ctrader', 'ingest-ctrader', 'sim-tradingview', 'ingest-tradingview', 'ws-gateway']) {
     if (!existsSync(join(BINARIES, name))) throw new Error(`${name} is not built (cargo build --workspace), looked in ${BINARIES}`);
   }
   const folder = mkdtempSync(join(tmpdir(), 'tickcast-browser-'));
@@ -83,15 +83,22 @@ export async function startStack() {
     return file && JSON.parse(readFileSync(join(folder, file), 'utf8')).nats[0];
   });
 
-  const ca = join(folder, 'sim-ca.pem');
-  const sim = new Program('sim-ctrader', join(BINARIES, 'sim-ctrader'), [], { SIM_ADDR: '127.0.0.1:0', ADMIN_ADDR: '127.0.0.1:0', SIM_CA_FILE: ca, SIM_SYMBOLS: '200', SIM_TICKS_PER_S: '20' }, folder);
-  const [venue, admin] = [await sim.address('venue'), await sim.address('admin')];
-
-  const ingest = new Program('ingest-ctrader', join(BINARIES, 'ingest-ctrader'), [], {
-    NATS_URL: natsUrl, ADMIN_ADDR: '127.0.0.1:0', CTRADER_HOST: '127.0.0.1', CTRADER_PORT: venue.split(':').pop(), CTRADER_CA_FILE: ca,
+  const admins = {};
+  /** A venue's simulator and its ingest; `settings` tells the ingest how to reach what listens on a port and who signed for it. */
+  const startVenue = async (name, ticks_per_s, settings) => {
+    const ca = join(folder, `${name}-ca.pem`);
+    const sim = new Program(`sim-${name}`, join(BINARIES, `sim-${name}`), [], { SIM_ADDR: '127.0.0.1:0', ADMIN_ADDR: '127.0.0.1:0', SIM_CA_FILE: ca, SIM_SYMBOLS: '200', SIM_TICKS_PER_S: ticks_per_s }, folder);
+    const port = (await sim.address('venue')).split(':').pop();
+    admins[name] = await sim.address('admin');
+    const ingest = new Program(`ingest-${name}`, join(BINARIES, `ingest-${name}`), [], {
+      NATS_URL: natsUrl, ADMIN_ADDR: '127.0.0.1:0', BACKOFF_MIN_MS: '3000', BACKOFF_MAX_MS: '6000', ...settings(port, ca),
+    }, folder);
+    return [ingest, sim];
+  };
+  const venues = [...await startVenue('ctrader', '20', (port, ca) => ({
+    CTRADER_HOST: '127.0.0.1', CTRADER_PORT: port, CTRADER_CA_FILE: ca,
     CTRADER_CLIENT_ID: 'sim-app', CTRADER_CLIENT_SECRET: 'sim-secret', CTRADER_ACCESS_TOKEN: 'sim-token', CTRADER_ACCOUNT_ID: '1000001',
-    BACKOFF_MIN_MS: '3000', BACKOFF_MAX_MS: '6000',
-  }, folder);
+  })), ...await startVenue('tradingview', '5', (port, ca) => ({ TRADINGVIEW_URL: `wss://127.0.0.1:${port}/socket.io/websocket`, TRADINGVIEW_CA_FILE: ca }))];
 
   const port = await freePort();
   const startGateway = async () => {
@@ -104,14 +111,14 @@ export async function startStack() {
     url: `http://127.0.0.1:${port}/`,
     gateway: await startGateway(),
     async restartGateway() { stack.gateway = await startGateway(); },
-    /** Switches a fault of the simulator: POST on or once, DELETE off. */
-    async fault(method, name) {
-      const answer = await fetch(`http://${admin}/faults/${name}`, { method });
+    /** Switches a fault of a venue's simulator: POST on or once, DELETE off. */
+    async fault(method, venue, name) {
+      const answer = await fetch(`http://${admins[venue]}/faults/${name}`, { method });
       if (!answer.ok) throw new Error(`${method} /faults/${name}: ${answer.status}`);
     },
     /** The last log lines of every program, for a failed test. */
-    logs: () => [nats, sim, ingest, stack.gateway].map(({ name, lines }) => `--- ${name}\n${lines.slice(-4).join('\n')}`).join('\n'),
-    async stop() { for (const program of [stack.gateway, ingest, sim, nats]) await program.kill('SIGTERM'); },
+    logs: () => [nats, ...venues, stack.gateway].map(({ name, lines }) => `--- ${name}\n${lines.slice(-4).join('\n')}`).join('\n'),
+    async stop() { for (const program of [stack.gateway, ...venues, nats]) await program.kill('SIGTERM'); },
   };
   return stack;
 }
