@@ -1,0 +1,594 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Witness, World, fold } from './world.js';
+
+const reads = (world, client, symbol, rate = {}) => {
+  const witness = new Witness(world, symbol);
+  witness.subscription = client.subscribe({ symbols: symbol, ...rate }, witness.listener);
+  return witness;
+};
+const fine = (...witnesses) => { for (const witness of witnesses) assert.deepEqual(witness.wrong, []); };
+const ticks = (world, symbol, count, every_ms = 10) => { for (let i = 0; i < count; i++) { world.tick(symbol); world.pass(every_ms); } };
+const subscribes = (gateway) => gateway.requests.filter((m) => m.type === 'subscribe');
+const states = (client) => { const seen = []; client.on('connection', (event) => seen.push(event)); return seen; };
+
+// ---- coming back
+
+test('waits grow from 1 s to 30 s with full jitter and never end', () => {
+  const waits = Array.from({ length: 8 }, () => []);
+  let total = 0;
+  for (let seed = 1; seed <= 300; seed++) {
+    const world = new World({ seed }), client = world.client();
+    world.pass(3_600_000);
+    total += world.dials.length;
+    for (let i = 0; i < waits.length; i++) waits[i].push(world.dials[i + 1].at - world.dials[i].at - world.delay_ms);
+    client.close();
+  }
+  for (const [i, all] of waits.entries()) {
+    const ceiling = Math.min(30000, 1000 * 2 ** i), mean = all.reduce((a, b) => a + b) / all.length;
+    assert.ok(Math.max(...all) <= ceiling && Math.max(...all) > 0.9 * ceiling, `wait ${i} reaches ${Math.max(...all)} of ${ceiling}`);
+    assert.ok(Math.min(...all) >= 0 && Math.min(...all) < 0.1 * ceiling);
+    assert.ok(Math.abs(mean / ceiling - 0.5) < 0.07, `wait ${i}: mean ${mean} of ${ceiling}`);
+  }
+  assert.ok(total / 300 > 200, `${total / 300} attempts in an hour`);
+});
+
+test('a connection that lasted forgets the failed attempts, one that did not does not', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  gateway.kill();
+  world.pass(200000);
+  gateway.start();
+  world.pass(60000);
+  assert.equal(client.connection.state, 'open');
+  world.pass(11000);
+  gateway.kill();
+  assert.equal(client.connection.attempt, 1);
+  const dials = world.dials.length;
+  gateway.start();
+  for (let i = 0; i < 6; i++) { world.pass(40000 / 6); for (const link of gateway.links) link.end(1011, ''); }
+  assert.ok(client.connection.attempt > 2, 'opened and dropped again and again is no success');
+  assert.ok(world.dials.length > dials);
+});
+
+test('a hidden tab waits longer, and comes back when it is shown', () => {
+  const mean = (isHidden) => {
+    let sum = 0;
+    for (let seed = 1; seed <= 200; seed++) {
+      const world = new World({ seed });
+      world.isHidden = isHidden;
+      const client = world.client();
+      world.pass(10_000_000);
+      sum += world.dials[10].at - world.dials[9].at;
+      client.close();
+    }
+    return sum / 200;
+  };
+  assert.ok(mean(true) > 3 * mean(false));
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  gateway.kill();
+  world.isHidden = true;
+  world.wakes.look();
+  world.pass(600000);
+  gateway.start();
+  world.isHidden = false;
+  world.wakes.look();
+  world.pass(30100);
+  assert.equal(client.connection.state, 'open');
+});
+
+test('when the network is back the next attempt comes within a second', () => {
+  for (let seed = 1; seed <= 50; seed++) {
+    const world = new World({ seed }), gateway = world.gateway(), client = world.client();
+    gateway.kill();
+    world.pass(500000);
+    gateway.start();
+    world.wakes.online();
+    world.pass(1000 + 2 * world.delay_ms);
+    assert.equal(client.connection.state, 'open', `seed ${seed}`);
+    client.close();
+  }
+});
+
+test('reconnecting by hand goes at once, also after a close that was final, and never with two attempts at a time', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  gateway.refuses = 4001;
+  world.pass(100);
+  assert.equal(client.connection.state, 'stopped');
+  gateway.refuses = 0;
+  for (let i = 0; i < 3; i++) client.reconnect();
+  world.pass(20);
+  assert.equal(client.connection.state, 'open');
+  assert.equal(world.dials.length, 2);
+});
+
+for (const [code, comes] of Object.entries({ 1000: 1, 1001: 1, 1002: 1, 1006: 1, 1008: 2, 1009: 2, 1011: 1, 1012: 1, 1013: 1, 4000: 1, 4001: 0, 4002: 1, 4003: 2, 4004: 1, 4400: 1, 4499: 1, 4500: 0, 4999: 0 })) {
+  test(`close code ${code}: ${['stays away', 'comes back', 'comes back, but not soon'][comes]}`, () => {
+    const waits = new Set();
+    for (let seed = 1; seed <= 20; seed++) {
+      const world = new World({ seed }), gateway = world.gateway(), client = world.client(), seen = states(client);
+      world.pass(20000);
+      for (const link of gateway.links) link.close(Number(code), 'said so');
+      const at = world.ms;
+      world.pass(60000);
+      assert.ok(seen.some((event) => event.code === Number(code) && event.reason === 'said so'));
+      if (!comes) { assert.equal(client.connection.state, 'stopped'); assert.equal(world.dials.length, 1); continue; }
+      assert.equal(client.connection.state, 'open');
+      const wait = world.dials[1].at - at - world.delay_ms;
+      assert.ok(comes === 2 ? wait >= 15000 && wait <= 30000 : wait <= 1000, `${wait} ms`);
+      waits.add(Math.round(wait));
+    }
+    assert.ok(!comes || waits.size > 10, 'jitter');
+  });
+}
+
+// ---- knowing that it lives
+
+test('a quiet connection lives by heartbeats, for hours', () => {
+  const world = new World();
+  world.gateway();
+  const client = world.client();
+  world.pass(4 * 3_600_000);
+  assert.equal(world.dials.length, 1);
+  assert.equal(client.connection.state, 'open');
+});
+
+test('a connection through which nothing comes is given up after 30 s', () => {
+  const world = new World(), gateway = world.gateway(), other = world.gateway('b'), client = world.client(['a', 'b']);
+  const witness = reads(world, client, 'EURUSD');
+  world.pass(100);
+  ticks(world, 'EURUSD', 20);
+  gateway.blackHole();
+  world.pass(29000);
+  ticks(world, 'EURUSD', 5);
+  assert.equal(world.dials.length, 1);
+  world.pass(7500);
+  assert.equal(other.links.size, 1);
+  fine(witness);
+  assert.equal(witness.ticks, 25);
+});
+
+test('one that never opens is given up after 10 s', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  gateway.isMute = true;
+  world.pass(16500);
+  assert.equal(client.connection.reason, 'not open in time');
+});
+
+test('after a sleep of the machine the connection is asked, not dropped; one that is dead is found within 10 s', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), other = world.gateway('b');
+  client.urls.push('b');
+  world.pass(1000);
+  world.sleep(3_600_000);
+  world.pass(60000);
+  assert.equal(world.dials.length, 1, 'alive');
+  gateway.blackHole();
+  world.sleep(3_600_000);
+  world.pass(16000);
+  assert.equal(other.links.size, 1);
+});
+
+// ---- asking
+
+test('after a reconnect one message per venue asks for everything, with where it stopped', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  const symbols = Array.from({ length: 300 }, (_, i) => `SYM${i}`);
+  for (const symbol of symbols) world.tick(symbol);
+  client.subscribe({ symbols, source: 'sim' }, () => {});
+  client.subscribe({ symbols: ['AAPL', 'MSFT'], source: 'other' }, () => {});
+  world.pass(100);
+  assert.equal(subscribes(gateway).length, 2);
+  assert.ok(subscribes(gateway).every((m) => m.resume === undefined));
+  gateway.kill();
+  gateway.start();
+  world.pass(2000);
+  const [sim, other] = subscribes(gateway).slice(2);
+  assert.equal(subscribes(gateway).length, 4);
+  assert.deepEqual(sim.symbols, symbols);
+  assert.equal(Object.keys(sim.resume).length, 300);
+  assert.deepEqual(sim.resume.SYM7, { epoch: '1', seq: 1 });
+  assert.deepEqual(other.symbols, ['AAPL', 'MSFT']);
+});
+
+test('a message stays below what a gateway takes, and smaller still once one was too big', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  const symbols = Array.from({ length: 1000 }, (_, i) => `EXCHANGE:A-LONG-NAME-${i}`);
+  for (const symbol of symbols) world.tick(symbol);
+  client.subscribe({ symbols }, () => {});
+  world.pass(100);
+  gateway.kill();
+  gateway.start();
+  world.pass(2000);
+  const before = subscribes(gateway).length;
+  assert.ok(before > 2);
+  for (const m of subscribes(gateway)) assert.ok(JSON.stringify(m).length < 65536);
+  assert.equal(new Set(subscribes(gateway).slice(1).flatMap((m) => m.symbols)).size, 1000);
+  for (const link of gateway.links) link.close(1009);
+  world.pass(35000);
+  for (const m of subscribes(gateway).slice(before)) assert.ok(JSON.stringify(m).length < 33000);
+});
+
+test('consumers share one subscription; the most demanding of them decides what the gateway is asked for', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  const slow = reads(world, client, 'EURUSD', { minIntervalMs: 1000 });
+  const asked = () => { world.pass(50); const { mode, minIntervalMs, onSlow } = subscribes(gateway).at(-1); return [mode, minIntervalMs, onSlow]; };
+  assert.deepEqual(asked(), ['latest', 1000, undefined]);
+  const quick = reads(world, client, 'EURUSD', { mode: 'latest', minIntervalMs: 100 });
+  assert.deepEqual(asked(), ['latest', 100, undefined]);
+  const every = reads(world, client, 'EURUSD', { onSlow: 'merge' });
+  assert.deepEqual(asked(), ['every', undefined, 'merge']);
+  const strict = reads(world, client, 'EURUSD');
+  assert.deepEqual(asked(), ['every', undefined, undefined]);
+  ticks(world, 'EURUSD', 100, 20);
+  world.pass(1100);
+  fine(slow, quick, every, strict);
+  assert.deepEqual([slow, quick, every, strict].map((w) => w.ticks), [100, 100, 100, 100]);
+  const told = (w) => w.events.filter((e) => e.type === 'tick').length;
+  assert.ok(told(slow) <= 4 && told(quick) <= 22 && told(every) === 100, [slow, quick, every].map(told).join(' '));
+  strict.subscription.close();
+  every.subscription.close();
+  assert.deepEqual(asked(), ['latest', 100, undefined]);
+  quick.subscription.update({ minIntervalMs: 2000 });
+  assert.deepEqual(asked(), ['latest', 1000, undefined]);
+  const requests = gateway.requests.length;
+  slow.subscription.close();
+  quick.subscription.close();
+  world.pass(50);
+  assert.deepEqual(gateway.requests.slice(requests).map((m) => [m.type, m.symbols]), [['unsubscribe', ['EURUSD']]]);
+});
+
+test('one consumer with its own rate for each symbol gets merged ticks that add up', () => {
+  const world = new World(), client = (world.gateway(), world.client());
+  const witnesses = new Map(['A', 'B'].map((symbol) => [symbol, new Witness(world, symbol)]));
+  client.subscribe({ symbols: ['A', 'B'], mode: 'latest', minIntervalMs: 500 }, (event) => witnesses.get(event.symbol)?.listener(event));
+  client.subscribe({ symbols: ['A', 'B'] }, () => {});
+  world.pass(50);
+  for (let i = 0; i < 300; i++) { world.tick('A', i % 7 ? undefined : null); if (i % 3 === 0) world.tick('B'); world.pass(10); }
+  world.pass(1000);
+  fine(...witnesses.values());
+  assert.equal(witnesses.get('A').ticks, 300);
+  assert.equal(witnesses.get('B').ticks, 100);
+  const bars = witnesses.get('A').events.filter((e) => e.type === 'tick'), real = fold(world.channel('A').ticks);
+  assert.equal(Math.max(...bars.map((bar) => bar.high ?? -1)), real.high);
+  assert.equal(Math.min(...bars.map((bar) => bar.low ?? Infinity)), real.low);
+  assert.ok(bars.length < 12);
+});
+
+test('who joins later gets the last known tick first, and everything from there', () => {
+  const world = new World(), client = (world.gateway(), world.client());
+  const first = reads(world, client, 'EURUSD');
+  world.pass(50);
+  ticks(world, 'EURUSD', 10);
+  const second = reads(world, client, 'EURUSD'), third = reads(world, client, 'EURUSD', { mode: 'latest', minIntervalMs: 200 });
+  assert.equal(second.events[0].snapshot, true);
+  assert.deepEqual([third.events[0].merged, third.events[0].high], [1, third.events[0].price]);
+  ticks(world, 'EURUSD', 10);
+  world.pass(300);
+  fine(first, second, third);
+  assert.deepEqual([first.seq, second.seq, third.seq], [20, 20, 20]);
+});
+
+test('a symbol left and wanted again is asked anew, and what was on the way does not count', () => {
+  const world = new World({ delay_ms: 100 }), client = (world.gateway(), world.client());
+  const first = reads(world, client, 'EURUSD');
+  world.pass(1000);
+  ticks(world, 'EURUSD', 10);
+  first.subscription.close();
+  world.pass(50);
+  const second = reads(world, client, 'EURUSD');
+  ticks(world, 'EURUSD', 100);
+  world.pass(500);
+  fine(first, second);
+  assert.equal(second.missed, 0);
+  assert.equal(second.seq, 110);
+});
+
+test('a request refused for its rate is made again', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  gateway.limited = 2;
+  const witness = reads(world, client, 'EURUSD');
+  world.tick('EURUSD');
+  world.pass(10000);
+  assert.equal(witness.seq, 1);
+});
+
+test('an unknown symbol is told as refused, to who comes later too, and harms no other', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  gateway.unknown.add('NOSUCH');
+  const events = [], late = [];
+  client.subscribe({ symbols: ['NOSUCH', 'EURUSD'] }, (event) => events.push(event));
+  world.tick('EURUSD');
+  world.pass(100);
+  assert.deepEqual(events.map((e) => [e.type, e.symbol, e.state, e.code]), [['symbolState', 'NOSUCH', 'refused', 'UNKNOWN_SYMBOL'], ['tick', 'EURUSD', undefined, undefined]]);
+  client.subscribe({ symbols: 'NOSUCH' }, (event) => late.push(event.state));
+  assert.deepEqual(late, ['refused']);
+  world.pass(60000);
+  assert.equal(subscribes(gateway).length, 1);
+});
+
+test("names in other spellings meet the venue's own, and two names of one symbol share it", () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  gateway.spelling.set('EUR/USD', 'EURUSD').set('eurusd', 'EURUSD');
+  const all = ['EUR/USD', 'eurusd', 'EURUSD'].map((name) => { const w = new Witness(world, 'EURUSD'); client.subscribe({ symbols: name }, w.listener); return w; });
+  world.pass(100);
+  ticks(world, 'EURUSD', 10);
+  world.pass(100);
+  fine(...all);
+  assert.deepEqual(all.map((w) => w.ticks), [10, 10, 10]);
+  assert.equal(client.channels.size, 1);
+  gateway.kill();
+  gateway.start();
+  world.pass(2000);
+  assert.deepEqual(subscribes(gateway).at(-1).symbols, ['EURUSD']);
+});
+
+// ---- positions
+
+test('what was missed and cannot be had any more is announced exactly, then comes the newest', () => {
+  const world = new World(), gateway = world.gateway('a', { history: 5 }), client = world.client();
+  const every = reads(world, client, 'EURUSD'), latest = reads(world, client, 'EURUSD', { minIntervalMs: 100 });
+  world.pass(100);
+  ticks(world, 'EURUSD', 10);
+  gateway.kill();
+  ticks(world, 'EURUSD', 10);
+  gateway.start();
+  world.pass(2000);
+  fine(every, latest);
+  assert.deepEqual([every.ticks, every.missed], [11, 9]);
+  assert.deepEqual([latest.ticks, latest.missed], [11, 9]);
+  assert.deepEqual(every.events.slice(-2).map((e) => e.type), ['gap', 'tick']);
+});
+
+test('a new epoch after a cut is a gap of unknown size, on a living connection it is none', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  world.newEpoch('EURUSD');
+  ticks(world, 'EURUSD', 3);
+  assert.equal(witness.events.filter((e) => e.type === 'gap').length, 0);
+  gateway.kill();
+  world.newEpoch('EURUSD');
+  ticks(world, 'EURUSD', 3);
+  gateway.start();
+  world.pass(2000);
+  fine(witness);
+  const [gap] = witness.events.filter((e) => e.type === 'gap');
+  assert.deepEqual([gap.missed, gap.from, gap.to, gap.epoch], [null, 4, null, '2']);
+});
+
+test('ticks told twice or of an older epoch are dropped', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
+  world.newEpoch('EURUSD');
+  world.pass(100);
+  ticks(world, 'EURUSD', 5);
+  const [link] = gateway.links, again = { type: 'tick', source: 'sim', symbol: 'EURUSD', epoch: '2', price: 1 };
+  for (const seq of [1, 3, 5]) link.down({ ...again, seq });
+  link.down({ ...again, epoch: '1', seq: 999 });
+  link.down({ type: 'gap', source: 'sim', symbol: 'EURUSD', from: 2, to: 4, missed: 3 });
+  world.pass(100);
+  ticks(world, 'EURUSD', 1);
+  fine(witness);
+  assert.equal(witness.events.length, 6);
+  assert.equal(client.stats.duplicates, 5);
+});
+
+// ---- moving
+
+for (const rate of [{}, { mode: 'latest', minIntervalMs: 50 }]) for (const history of [256, 0]) {
+  test(`a goaway loses nothing and tells nothing twice (${rate.mode ?? 'every'}, ${history ? 'with' : 'without'} history)`, () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const world = new World({ seed, delay_ms: 3 + seed }), a = world.gateway('a', { history }), b = world.gateway('b', { history }), client = world.client(['a', 'b']);
+      const seen = states(client), witness = reads(world, client, 'EURUSD', rate);
+      ticks(world, 'EURUSD', 40);
+      a.goaway(500);
+      const at = world.ms;
+      ticks(world, 'EURUSD', 200);
+      world.pass(500);
+      fine(witness);
+      assert.equal(a.links.size, 0);
+      assert.equal(b.links.size, 1);
+      assert.ok(world.dials[1].at >= at + 500);
+      assert.equal(witness.seq, 240);
+      if (history || !rate.mode) assert.equal(witness.missed, 0, `seed ${seed}`);
+      assert.ok(seen.every((event) => event.state === 'open' || event.state === 'connecting'), 'there was always a connection');
+      assert.ok(seen.some((event) => event.isMoving));
+      client.close();
+    }
+  });
+}
+
+test('while the next gateway cannot be reached the old one goes on, and the next is tried again', () => {
+  const world = new World(), a = world.gateway(), b = world.gateway('b'), client = world.client(['a', 'b']), witness = reads(world, client, 'EURUSD');
+  world.pass(100);
+  b.kill();
+  a.goaway(100, 20000);
+  a.refuses = 1013;
+  for (let i = 0; i < 50; i++) ticks(world, 'EURUSD', 10);
+  assert.equal(a.links.size, 1);
+  assert.ok(world.dials.length > 2);
+  b.start();
+  world.pass(15000);
+  ticks(world, 'EURUSD', 10);
+  fine(witness);
+  assert.deepEqual([witness.ticks, witness.missed], [510, 0]);
+});
+
+test('a next gateway that opens and then says nothing does not get the stream', () => {
+  const world = new World(), a = world.gateway(), b = world.gateway('b'), client = world.client(['a', 'b']);
+  const witness = reads(world, client, 'EURUSD', { minIntervalMs: 50 });
+  world.pass(100);
+  b.receive = () => {};
+  client.turn = 1;
+  client.reconnect();
+  for (let i = 0; i < 120; i++) ticks(world, 'EURUSD', 10);
+  world.pass(100);
+  assert.equal(a.links.size, 1);
+  fine(witness);
+  assert.deepEqual([witness.seq, witness.missed], [1200, 0]);
+});
+
+test('absurd times in a goaway are bounded, and a flood of them makes one move', () => {
+  for (const ms of [-1, 1e12, 'soon', null, undefined, NaN]) {
+    const world = new World(), a = world.gateway(), b = world.gateway('b'), client = world.client(['a', 'b']);
+    world.pass(100);
+    for (const link of a.links) for (let i = 0; i < 100; i++) link.down({ type: 'goaway', reconnectInMs: ms });
+    world.pass(62000);
+    assert.equal(b.links.size, 1, String(ms));
+    assert.equal(world.dials.length, 2);
+    client.close();
+  }
+});
+
+// ---- transports
+
+test('where WebSocket cannot be had, events serve, then polling; and WebSocket is returned to without a loss', () => {
+  const world = new World(), gateway = world.gateway('a', { kinds: ['polling'] }), client = world.client(['a'], ['websocket', 'events', 'polling']);
+  const witness = reads(world, client, 'EURUSD');
+  ticks(world, 'EURUSD', 5000);
+  assert.equal(client.connection.transport, 'polling');
+  assert.deepEqual([...new Set(world.dials.map((dial) => dial.kind))], ['websocket', 'events', 'polling']);
+  assert.ok(world.dials.filter((dial) => dial.kind === 'websocket').length >= 3, 'it is tried again');
+  assert.equal(client.connection.state, 'open');
+  gateway.kinds = ['websocket', 'events', 'polling'];
+  for (let i = 0; i < 500; i++) ticks(world, 'EURUSD', 1, 1000);
+  assert.equal(client.connection.transport, 'websocket');
+  fine(witness);
+  assert.equal(witness.missed, 0);
+  assert.equal(witness.seq, 5500);
+  gateway.kill();
+  gateway.start();
+  world.pass(1100);
+  assert.equal(world.dials.at(-1).kind, 'websocket');
+});
+
+test('a short outage is no reason to change the transport', () => {
+  const world = new World(), gateway = world.gateway('a', { kinds: ['websocket', 'events', 'polling'] }), client = world.client(['a'], ['websocket', 'events', 'polling']);
+  world.pass(20000);
+  gateway.kill();
+  gateway.start();
+  world.pass(1100);
+  assert.equal(client.connection.transport, 'websocket');
+});
+
+// ---- what strangers may say
+
+test('no message makes it fail, and prices go on', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
+  const errors = [];
+  client.on('error', (event) => errors.push(event));
+  client.on('status', () => {});
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  const [link] = gateway.links, values = [undefined, null, true, -1, 0, 1.5, 1e308, '', 'x', '__proto__', 'EURUSD', '18446744073709551616', [], [null], {}, { length: 9 }];
+  const good = { symbol: 'EURUSD', source: 'sim', epoch: '1', seq: 2 };
+  for (const text of ['', '{', 'null', '1', '"tick"', '[]', '[[[[', '{"type":1}', '{"type":"constructor"}', '\u0000', '{"type":"tick"}'.repeat(3), `{"type":"tick","x":"${'y'.repeat(1e6)}"}`]) link.down(text);
+  for (const type of ['tick', 'gap', 'symbolState', 'status', 'subscribeResponse', 'unsubscribeResponse', 'pong', 'heartbeat', 'error', 'subscriptions', 'future']) {
+    link.down({ type });
+    for (const field of ['symbol', 'source', 'epoch', 'seq', 'merged', 'price', 'bid', 'from', 'to', 'missed', 'id', 'results', 'timestamp', 'state', 'code']) for (const value of values) {
+      // The epoch and the numbers of a gateway are believed; what makes no sense is not.
+      if (field === 'epoch' && value === '18446744073709551616') continue;
+      link.down({ type, ...good, ...(type === 'tick' && { price: 1 }), [field]: value });
+    }
+  }
+  world.pass(5000);
+  assert.deepEqual(world.reports, []);
+  assert.ok(client.stats.invalid > 100);
+  assert.ok(errors.length > 0);
+  assert.equal(client.connection.state, 'open');
+  assert.equal({}.polluted, undefined);
+  const before = witness.events.length;
+  world.pass(3000);
+  ticks(world, 'EURUSD', 30);
+  world.pass(3000);
+  assert.ok(witness.events.length > before);
+  assert.equal(client.channels.size, 1);
+});
+
+test('random bytes and torn messages are counted and nothing else', () => {
+  const world = new World({ seed: 5 }), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  const [link] = gateway.links, text = JSON.stringify({ type: 'tick', source: 'sim', symbol: 'EURUSD', epoch: '1', seq: 3, price: 5 });
+  for (let i = 0; i < 3000; i++) {
+    const at = Math.floor(world.random() * text.length), byte = String.fromCharCode(Math.floor(world.random() * 128));
+    const torn = world.random() < 0.3 ? text.slice(0, at) : text.slice(0, at) + byte + text.slice(at + 1);
+    if (!/"seq":[^3]|"seq":3\d|"epoch":"[^1]|"epoch":"1\d/.test(torn)) link.down(torn);
+  }
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  fine(witness);
+  assert.deepEqual(world.reports, []);
+});
+
+test('a name like __proto__ is a name', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, '__proto__');
+  world.pass(100);
+  ticks(world, '__proto__', 3);
+  gateway.kill();
+  gateway.start();
+  ticks(world, '__proto__', 3, 1000);
+  fine(witness);
+  assert.equal(witness.ticks, 6);
+  assert.deepEqual(Object.entries(subscribes(gateway).at(-1).resume), [['__proto__', { epoch: '1', seq: 3 }]]);
+});
+
+test('a consumer that fails harms no other, and the failure is reported', () => {
+  const world = new World(), client = (world.gateway(), world.client());
+  client.subscribe({ symbols: 'EURUSD' }, () => { throw new Error('mine'); });
+  const witness = reads(world, client, 'EURUSD');
+  world.pass(100);
+  ticks(world, 'EURUSD', 5);
+  assert.equal(witness.ticks, 5);
+  assert.equal(world.reports.length, 5);
+});
+
+// ---- what else is told
+
+test('the way of a tick is split into venue, ingest and network, by the clock of the gateway', () => {
+  const world = new World({ delay_ms: 20 }), client = (world.gateway(), world.client()), told = [];
+  world.skew_ms = 123456;
+  client.on('latency', (event) => told.push(event));
+  reads(world, client, 'EURUSD');
+  ticks(world, 'EURUSD', 1500);
+  const last = told.at(-1);
+  assert.equal(last.rttMs, 40);
+  assert.ok(Math.abs(last.venueToIngestMs - 7) <= 1, JSON.stringify(last));
+  assert.ok(Math.abs(last.ingestToClientMs - 20) <= 1 && Math.abs(last.ingestToGatewayMs) <= 1 && last.gatewayToClientMs === 20, JSON.stringify(last));
+  assert.ok(Math.abs(client.serverNow() - (1_700_000_000_000 + world.ms)) <= 1);
+});
+
+test('statuses are asked for by who listens, on every connection', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  world.pass(100);
+  assert.equal(gateway.requests.filter((m) => m.type === 'connect').length, 0);
+  const told = [], off = client.on('status', (event) => told.push(event.source));
+  world.pass(100);
+  assert.deepEqual(told, ['sim']);
+  gateway.kill();
+  gateway.start();
+  world.pass(2000);
+  assert.deepEqual(told, ['sim', 'sim']);
+  off();
+  for (const link of gateway.links) link.down({ type: 'status', source: 'sim' });
+  world.pass(100);
+  assert.equal(told.length, 2);
+});
+
+test('after close nothing runs and nothing is told', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD', { minIntervalMs: 5000 });
+  world.pass(100);
+  ticks(world, 'EURUSD', 10);
+  for (const link of gateway.links) link.down({ type: 'goaway', reconnectInMs: 50 });
+  world.pass(10);
+  client.close();
+  const told = witness.events.length;
+  world.timers.clear();
+  world.tick('EURUSD');
+  client.reconnect();
+  client.subscribe({ symbols: 'GBPUSD' }, () => {});
+  world.pass(100000);
+  assert.equal(witness.events.length, told);
+  assert.equal(client.connection.state, 'closed');
+  assert.equal(gateway.links.size, 0);
+  assert.equal(world.timers.size, 0);
+  assert.equal(world.wakes, null);
+});
