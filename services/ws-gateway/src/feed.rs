@@ -120,6 +120,7 @@ impl Feed {
                 }
                 let json = self.writer.tick(tick, event.position);
                 let frame = Frame::new(event.position, tick.clone(), arrived_us, &json);
+                let frame = frame.after(self.ring.last().map(|last| &**last));
                 self.ring.push(Arc::new(frame));
                 self.accept();
                 // A tick proves that the symbol is live; what the venue reports on subscribing proves nothing.

@@ -1,17 +1,25 @@
+//! How a connection frames what its client is told: one form for each way to the gateway, all fed from the same place.
+
+mod binary;
+
 use bytes::Bytes;
 
 use crate::feed::Feed;
 use crate::ring::{Frame, Gap};
 use crate::wire;
 
+pub use binary::BinaryForm;
+
 /// How a connection frames what its client is told, for its whole life.
 ///
 /// Replies, news, states and gaps are JSON objects; ticks are frames, which are encoded once and shared by everybody. Each
-/// function appends to what goes out in one write.
+/// function appends to what goes out in one write, which [`Form::finish`] ends.
 #[derive(Debug)]
 pub enum Form {
     /// WebSocket text frames of JSON.
     Text,
+    /// WebSocket binary frames for ticks, text frames for the rest.
+    Binary(Box<BinaryForm>),
 }
 
 /// Something that is said to one client and comes before its ticks.
@@ -42,13 +50,19 @@ impl Form {
         matches!(self, Self::Text)
     }
 
+    /// The client reads this channel from now on, whatever it read before.
+    pub fn joined(&mut self, channel: u32) {
+        match self {
+            Self::Text => {}
+            Self::Binary(form) => form.forget(channel),
+        }
+    }
+
     /// Something said to this client.
     pub fn reply(&mut self, reply: &Reply, out: &mut Vec<u8>) {
-        match (self, reply) {
-            (Self::Text, Reply::Message(json)) => wire::put_text(json, out),
-            (Self::Text, Reply::Ping) => wire::put_ping(out),
-            (Self::Text, Reply::Pong(payload)) => wire::put_pong(payload, out),
-            (Self::Text, Reply::Close(code, reason)) => wire::put_close(*code, reason, out),
+        match self {
+            Self::Text => wire::put_reply(reply, out),
+            Self::Binary(form) => form.reply(reply, out),
         }
     }
 
@@ -56,20 +70,23 @@ impl Form {
     pub fn note(&mut self, json: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Text => wire::put_text(json, out),
+            Self::Binary(form) => form.text(json, out),
         }
     }
 
     /// The tick after the one before.
-    pub fn tick(&mut self, _of: Of<'_>, frame: &Frame, out: &mut Vec<u8>) {
+    pub fn tick(&mut self, of: Of<'_>, frame: &Frame, out: &mut Vec<u8>) {
         match self {
             Self::Text => out.extend_from_slice(frame.text()),
+            Self::Binary(form) => form.tick(of, frame, out),
         }
     }
 
     /// The beginning of a series of ticks.
-    pub fn snapshot(&mut self, _of: Of<'_>, frame: &Frame, out: &mut Vec<u8>) {
+    pub fn snapshot(&mut self, of: Of<'_>, frame: &Frame, out: &mut Vec<u8>) {
         match self {
             Self::Text => out.extend_from_slice(frame.snapshot()),
+            Self::Binary(form) => form.snapshot(of, frame, out),
         }
     }
 
@@ -77,6 +94,7 @@ impl Form {
     pub fn gap(&mut self, of: Of<'_>, gap: &Gap, out: &mut Vec<u8>) {
         match self {
             Self::Text => wire::put_text(&of.feed.writer().gap(gap), out),
+            Self::Binary(form) => form.gap(of, gap, out),
         }
     }
 
@@ -84,6 +102,15 @@ impl Form {
     pub fn state(&mut self, _of: Of<'_>, json: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Text => wire::put_text(json, out),
+            Self::Binary(form) => form.text(json, out),
+        }
+    }
+
+    /// Ends what goes out in one write.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => {}
+            Self::Binary(form) => form.finish(out),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Serves browsers: live ticks and venue health over WebSocket.
 //!
 //! Floor 3: knows the bus and the browser protocol, and no venue. What a client gets is decided in pure code (`ring`,
-//! `feed`, `hub`, `session`, `shard`, `health`, `catalogue`, `demand`, `protocol`); `writer` is the only place that knows
+//! `feed`, `form`, `hub`, `session`, `shard`, `health`, `catalogue`, `demand`, `protocol`); `writer` is the only place that knows
 //! how bytes reach a browser, `interest` and `watch` the only ones that listen to the bus.
 //!
 //! A tick: bus → `interest` (decoded, then encoded once by `feed`) → `hub` marks the writers that read the channel →
@@ -15,6 +15,8 @@ pub mod api;
 /// Questions to the venues' ingests.
 pub mod ask;
 pub mod binary;
+/// A set of small numbers.
+pub mod bits;
 /// What is said to every client.
 pub mod bulletin;
 /// A venue's instruments, and look-ups in them.
@@ -27,7 +29,6 @@ pub mod console;
 pub mod demand;
 /// What is known of one channel, and a reader's place in it.
 pub mod feed;
-/// How a connection frames what its client is told.
 pub mod form;
 /// What the parts share.
 pub mod gateway;

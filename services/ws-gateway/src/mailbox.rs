@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::bits::Bits;
 use crate::hub::Reader;
 
 /// What waits for one writer: the channels that have something, each at most once however many ticks there are.
@@ -14,8 +15,8 @@ pub struct Mailbox {
 #[derive(Default)]
 struct Marks {
     slots: VecDeque<u32>,
-    /// One bit for each slot that is in `slots`.
-    marked: Vec<u64>,
+    /// Those that are in `slots`.
+    marked: Bits,
     notice: bool,
 }
 
@@ -44,9 +45,7 @@ impl Mailbox {
         std::mem::swap(&mut marks.slots, empty);
         marks.slots.clear();
         for slot in empty {
-            if let Some(bits) = marks.marked.get_mut(word_of(*slot)) {
-                *bits &= !bit_of(*slot);
-            }
+            marks.marked.remove(*slot);
         }
     }
 
@@ -58,14 +57,9 @@ impl Mailbox {
 impl Reader for Mailbox {
     fn mark(&self, slot: u32) {
         let mut marks = self.marks();
-        let word = word_of(slot);
-        if marks.marked.len() <= word {
-            marks.marked.resize(word + 1, 0);
-        }
-        if marks.marked[word] & bit_of(slot) != 0 {
+        if !marks.marked.insert(slot) {
             return;
         }
-        marks.marked[word] |= bit_of(slot);
         let was_empty = marks.slots.is_empty();
         marks.slots.push_back(slot);
         drop(marks);
@@ -73,14 +67,6 @@ impl Reader for Mailbox {
             (self.wake)();
         }
     }
-}
-
-fn word_of(slot: u32) -> usize {
-    slot as usize / 64
-}
-
-fn bit_of(slot: u32) -> u64 {
-    1 << (slot % 64)
 }
 
 #[cfg(test)]

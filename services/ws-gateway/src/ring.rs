@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tickcast_model::{Position, Tick};
 
+use crate::binary::Step;
 use crate::wire::{payload_of, text_frame};
 
 /// One tick, and how browsers get it: a whole WebSocket frame, encoded once and shared by everybody who reads it.
@@ -17,6 +18,7 @@ pub struct Frame {
     pub arrived_us: i64,
     text: Bytes,
     snapshot: OnceLock<Bytes>,
+    step: Option<Step>,
 }
 
 impl Frame {
@@ -28,7 +30,23 @@ impl Frame {
             // It says so already.
             let _ = snapshot.set(text.clone());
         }
-        Self { position, tick, arrived_us, text, snapshot }
+        Self { position, tick, arrived_us, text, snapshot, step: None }
+    }
+
+    /// The same frame as the one that comes after `before` in the ring: where it is also the next tick of the channel, it can
+    /// be told as a step.
+    pub fn after(mut self, before: Option<&Self>) -> Self {
+        let Position { epoch, seq } = self.position;
+        let before = before.filter(|before| {
+            before.position.epoch == epoch && before.position.seq.checked_add(1) == Some(seq)
+        });
+        self.step = before.and_then(|before| Step::between(&before.tick, &self.tick));
+        self
+    }
+
+    /// The tick as a step from the one before it in the channel, encoded once.
+    pub fn step(&self) -> Option<&Step> {
+        self.step.as_ref()
     }
 
     /// The message as it stands, framed.

@@ -419,6 +419,7 @@ impl<S: Socket> Shard<S> {
             && let Some(sub) = self.channels.join(number, index, away)
         {
             client.subs.insert(place, sub);
+            client.form.joined(number);
             self.gateway.metrics.subscriptions.inc();
         }
     }

@@ -19,6 +19,12 @@ use crate::shard::Arrival;
 use crate::tls::TlsSocket;
 use crate::writer::{Wire, Writers};
 
+/// The subprotocol of JSON text, which is also spoken where none is asked for.
+const JSON: &str = "tickcast.v1.json";
+
+/// The subprotocol of binary ticks.
+const BINARY: &str = "tickcast.v1.bin";
+
 /// Whether a request wants to become a WebSocket.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
     has_token(headers, header::UPGRADE, "websocket")
@@ -40,10 +46,15 @@ pub fn upgrade(
             return (status, version, format!("{words}\n")).into_response();
         }
     };
+    let protocol = spoken(request.headers());
+    let form = match protocol {
+        Some(BINARY) => Form::Binary(Box::default()),
+        _ => Form::Text,
+    };
     let upgrading = hyper::upgrade::on(&mut request);
     let (gateway, writers) = (gateway.clone(), writers.clone());
     tokio::spawn(async move {
-        if let Err(reason) = hand_over(upgrading, peer, &gateway, &writers).await {
+        if let Err(reason) = hand_over(upgrading, form, peer, &gateway, &writers).await {
             debug!(%peer, reason, "gone during the handshake");
         }
     });
@@ -53,6 +64,9 @@ pub fn upgrade(
     headers.insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, http::HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, http::HeaderValue::from_static(protocol));
+    }
     response
 }
 
@@ -60,6 +74,7 @@ pub fn upgrade(
 /// buffers would be 8 KiB a client for nothing.
 async fn hand_over(
     upgrading: OnUpgrade,
+    form: Form,
     peer: SocketAddr,
     gateway: &Gateway,
     writers: &Writers,
@@ -71,7 +86,7 @@ async fn hand_over(
     if let Err(full) = &place {
         debug!(%peer, ?full, "client sent away");
     }
-    writers.give(Arrival { socket, form: Form::Text, early, first: None, peer, place: place.ok() });
+    writers.give(Arrival { socket, form, early, first: None, peer, place: place.ok() });
     Ok(())
 }
 
@@ -124,12 +139,19 @@ fn check(
     http::HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| bad("bad key"))
 }
 
+/// The first of the subprotocols a client offers that is spoken here (RFC 6455 section 4.2.2).
+fn spoken(headers: &HeaderMap) -> Option<&'static str> {
+    let offered = words(headers, header::SEC_WEBSOCKET_PROTOCOL);
+    offered.filter_map(|offer| [JSON, BINARY].into_iter().find(|ours| offer == *ours)).next()
+}
+
 /// Whether a list header has this word.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name);
-    values
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|word| word.trim().eq_ignore_ascii_case(token))
+    words(headers, name).any(|word| word.eq_ignore_ascii_case(token))
+}
+
+/// The words of a list header.
+fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }

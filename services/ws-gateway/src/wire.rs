@@ -2,6 +2,8 @@
 
 use bytes::{BufMut as _, Bytes};
 
+use crate::form::Reply;
+
 /// The longest payload of a ping, pong or close frame, in bytes (RFC 6455 section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
 
@@ -22,24 +24,53 @@ pub fn put_text(message: &[u8], out: &mut Vec<u8>) {
     put_frame(TEXT, message, out);
 }
 
-/// Appends a ping without a payload.
-pub fn put_ping(out: &mut Vec<u8>) {
-    put_frame(PING, &[], out);
-}
-
-/// Appends the answer to a ping, with its payload.
-pub fn put_pong(payload: &[u8], out: &mut Vec<u8>) {
-    put_frame(PONG, payload, out);
-}
-
 /// Appends a close frame; the reason is cut where it does not fit.
-pub fn put_close(code: u16, reason: &str, out: &mut Vec<u8>) {
+fn put_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let most = CONTROL_BYTES_MAX - 2;
     let end = (0..=most.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend_from_slice(&reason.as_bytes()[..end]);
     put_frame(CLOSE, &payload, out);
 }
+
+/// Appends what is said to one client.
+pub fn put_reply(reply: &Reply, out: &mut Vec<u8>) {
+    match reply {
+        Reply::Message(json) => put_text(json, out),
+        Reply::Ping => put_frame(PING, &[], out),
+        Reply::Pong(payload) => put_frame(PONG, payload, out),
+        Reply::Close(code, reason) => put_close(*code, reason, out),
+    }
+}
+
+/// Begins a binary frame whose payload is appended next; gives what [`finish_binary`] wants to know.
+pub fn begin_binary(out: &mut Vec<u8>) -> usize {
+    let at = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    at
+}
+
+/// Ends the binary frame begun at `at`, whose payload of at most 65,535 bytes is all that was appended since. One without a
+/// payload is taken back.
+pub fn finish_binary(at: usize, out: &mut Vec<u8>) {
+    let payload = out.len() - at - HEADER_BYTES;
+    match (u8::try_from(payload), u16::try_from(payload)) {
+        (Ok(0), _) => out.truncate(at),
+        (Ok(short @ ..=125), _) => {
+            // Room was left for a longer header than this.
+            out.copy_within(at + HEADER_BYTES.., at + 2);
+            out.truncate(at + 2 + payload);
+            out[at..at + 2].copy_from_slice(&[0x80 | BINARY, short]);
+        }
+        (_, middle) => {
+            let [high, low] = middle.unwrap_or(u16::MAX).to_be_bytes();
+            out[at..at + HEADER_BYTES].copy_from_slice(&[0x80 | BINARY, 126, high, low]);
+        }
+    }
+}
+
+/// The header of a frame of up to 65,535 bytes.
+const HEADER_BYTES: usize = 4;
 
 /// The payload of a frame written here: what follows its header.
 pub fn payload_of(frame: &Bytes) -> Bytes {
@@ -315,6 +346,21 @@ mod tests {
         let Message::Close(Some(close)) = socket.read().unwrap() else { panic!("no close") };
         assert_eq!(u16::from(close.code), 4003);
         assert!(close.reason.len() <= 123 && close.reason.starts_with('é'));
+    }
+
+    #[test]
+    fn a_binary_frame_is_closed_when_its_payload_is_there() {
+        for length in [0usize, 1, 125, 126, 65_535] {
+            let mut out = b"before".to_vec();
+            let at = begin_binary(&mut out);
+            out.extend(std::iter::repeat_n(7, length));
+            finish_binary(at, &mut out);
+            let mut wanted = b"before".to_vec();
+            if length > 0 {
+                put_frame(BINARY, &vec![7; length], &mut wanted);
+            }
+            assert_eq!(out, wanted, "{length}");
+        }
     }
 
     #[test]

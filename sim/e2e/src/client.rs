@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use loadgen::{Audit, Findings};
+use loadgen::{Audit, CompactReader, Findings};
 use serde_json::{Value, json};
 use tickcast_model::Position;
 use tokio::net::{TcpSocket, TcpStream};
@@ -12,6 +12,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::wait::DEADLINE;
@@ -55,20 +57,33 @@ impl Default for Seen {
 impl Client {
     /// Connects to a gateway.
     pub async fn connect(addr: SocketAddr) -> Self {
-        Self::upgrade(addr, TcpSocket::new_v4().unwrap()).await
+        Self::upgrade(addr, TcpSocket::new_v4().unwrap(), None).await
+    }
+
+    /// Connects for binary ticks, which are remembered as the messages they stand for.
+    pub async fn connect_binary(addr: SocketAddr) -> Self {
+        Self::upgrade(addr, TcpSocket::new_v4().unwrap(), Some("tickcast.v1.bin")).await
     }
 
     /// Connects with a receive buffer of a few KB, so that the gateway soon notices when it is not read.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        Self::upgrade(addr, socket).await
+        Self::upgrade(addr, socket, None).await
     }
 
-    async fn upgrade(addr: SocketAddr, socket: TcpSocket) -> Self {
+    async fn upgrade(addr: SocketAddr, socket: TcpSocket, protocol: Option<&'static str>) -> Self {
+        let mut request = format!("ws://{addr}/ws").into_client_request().unwrap();
+        if let Some(protocol) = protocol {
+            request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
+        }
         let connecting = async {
             let stream = socket.connect(addr).await.unwrap();
-            client_async(format!("ws://{addr}/ws"), stream).await.unwrap().0
+            let (stream, response) = client_async(request, stream).await.unwrap();
+            let agreed =
+                response.headers().get("sec-websocket-protocol").map(|agreed| agreed.to_str().unwrap());
+            assert_eq!(agreed, protocol);
+            stream
         };
         let (sink, stream) = timeout(DEADLINE, connecting).await.unwrap().split();
         let shared = Arc::new(Shared::default());
@@ -252,6 +267,7 @@ impl Shared {
 }
 
 async fn read(mut stream: SplitStream<Socket>, shared: Arc<Shared>, mut paused: watch::Receiver<bool>) {
+    let mut compact = CompactReader::default();
     loop {
         if paused.wait_for(|paused| !paused).await.is_err() {
             return;
@@ -263,6 +279,10 @@ async fn read(mut stream: SplitStream<Socket>, shared: Arc<Shared>, mut paused: 
                 let message =
                     serde_json::from_str(&text).unwrap_or_else(|_| json!({"not JSON": text.as_str()}));
                 seen.take(message);
+            }
+            Some(Ok(Message::Binary(payload))) => {
+                let read = compact.read(&payload, |tick| seen.take(tick.message()));
+                read.unwrap_or_else(|error| seen.take(json!({"not the binary form": error.to_string()})));
             }
             Some(Ok(Message::Close(frame))) => {
                 seen.closed.get_or_insert(frame.map_or(1005, |frame| frame.code.into()));

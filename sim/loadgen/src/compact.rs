@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use serde_json::{Value, json};
+
 /// A tick of the compact binary form, as `docs/binary.md` says it comes out. Prices are whole numbers of
 /// `places` decimals; `price`, `high` and `low` have one more.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,6 +21,37 @@ pub struct CompactTick {
     pub delayed_s: Option<u64>,
     pub merged: Option<u64>,
     pub range: Option<(i64, i64)>,
+}
+
+impl CompactTick {
+    /// The message it stands for, as the JSON form has it.
+    pub fn message(&self) -> Value {
+        // Whole numbers and powers of ten are exact, so the quotient is the same double that the decimal text means.
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let decimal = |units: i64, places: u8| json!(units as f64 / 10f64.powi(places.into()));
+        let mut message = json!({
+            "type": "tick", "source": self.source, "symbol": self.symbol, "timestamp": self.timestamp_ms,
+            "receivedAt": self.received_at_ms, "epoch": self.epoch.to_string(), "seq": self.seq,
+        });
+        let finer = self.places + 1;
+        let (high, low) = (self.range.map(|range| range.0), self.range.map(|range| range.1));
+        let prices =
+            [("bid", self.bid, self.places), ("ask", self.ask, self.places), ("price", self.price, finer)];
+        for (name, units, places) in prices.into_iter().chain([("high", high, finer), ("low", low, finer)]) {
+            if let Some(units) = units {
+                message[name] = decimal(units, places);
+            }
+        }
+        for (name, number) in [("merged", self.merged), ("delayedS", self.delayed_s)] {
+            if let Some(number) = number {
+                message[name] = json!(number);
+            }
+        }
+        if self.snapshot {
+            message["snapshot"] = json!(true);
+        }
+        message
+    }
 }
 
 /// Why a binary frame cannot be read. The connection is of no use after that.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test; the lint knows only functions marked as one")]
 
-use loadgen::{CompactReader, CompactTick};
+use loadgen::CompactReader;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tickcast_model::{Position, Price, Symbol, Tick, VenueId};
@@ -17,35 +17,6 @@ fn vectors() -> Value {
 
 fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
-
-/// The message a tick stands for.
-fn message(tick: &CompactTick) -> Value {
-    // Whole numbers and powers of ten are exact, so the quotient is the same double that the decimal text means.
-    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-    let decimal = |units: i64, places: u8| json!(units as f64 / 10f64.powi(places.into()));
-    let mut message = json!({
-        "type": "tick", "source": tick.source, "symbol": tick.symbol, "timestamp": tick.timestamp_ms,
-        "receivedAt": tick.received_at_ms, "epoch": tick.epoch.to_string(), "seq": tick.seq,
-    });
-    let finer = tick.places + 1;
-    let (high, low) = (tick.range.map(|range| range.0), tick.range.map(|range| range.1));
-    let prices =
-        [("bid", tick.bid, tick.places), ("ask", tick.ask, tick.places), ("price", tick.price, finer)];
-    for (name, units, places) in prices.into_iter().chain([("high", high, finer), ("low", low, finer)]) {
-        if let Some(units) = units {
-            message[name] = decimal(units, places);
-        }
-    }
-    for (name, number) in [("merged", tick.merged), ("delayedS", tick.delayed_s)] {
-        if let Some(number) = number {
-            message[name] = json!(number);
-        }
-    }
-    if tick.snapshot {
-        message["snapshot"] = json!(true);
-    }
-    message
 }
 
 /// Decimals without places come out of JSON as whole numbers.
@@ -66,7 +37,7 @@ fn the_published_connections_mean_what_they_say() {
         let mut messages = Vec::new();
         for frame in connection["frames"].as_array().unwrap() {
             match frame["binary"].as_str() {
-                Some(hex) => reader.read(&bytes(hex), |tick| messages.push(message(&tick))).unwrap(),
+                Some(hex) => reader.read(&bytes(hex), |tick| messages.push(tick.message())).unwrap(),
                 None => messages.push(frame["text"].clone()),
             }
         }
@@ -234,12 +205,12 @@ proptest! {
                 records += 1;
             }
             if records == records_a_frame {
-                reader.read(&std::mem::take(&mut frame), |tick| read.push(message(&tick))).unwrap();
+                reader.read(&std::mem::take(&mut frame), |tick| read.push(tick.message())).unwrap();
                 records = 0;
             }
         }
         if !frame.is_empty() {
-            reader.read(&frame, |tick| read.push(message(&tick))).unwrap();
+            reader.read(&frame, |tick| read.push(tick.message())).unwrap();
         }
         prop_assert_eq!(read.len(), wanted.len());
         for (read, wanted) in read.iter().zip(&wanted) {

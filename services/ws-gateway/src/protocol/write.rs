@@ -12,6 +12,8 @@ use crate::ring::Gap;
 /// Writes the messages of one channel; what is the same in all of them is written once.
 #[derive(Clone, Debug)]
 pub struct ChannelWriter {
+    venue: VenueId,
+    symbol: Symbol,
     /// `"source":"…","symbol":"…"`
     names: Box<str>,
 }
@@ -49,8 +51,17 @@ impl Text {
 impl ChannelWriter {
     /// The writer of a venue's symbol.
     pub fn new(venue: &VenueId, symbol: &Symbol) -> Self {
-        let symbol = Value::from(symbol.as_str());
-        Self { names: format!("\"source\":\"{venue}\",\"symbol\":{symbol}").into() }
+        Self { venue: venue.clone(), symbol: symbol.clone(), names: names(venue, symbol.as_str()) }
+    }
+
+    /// The venue.
+    pub fn venue(&self) -> &VenueId {
+        &self.venue
+    }
+
+    /// The symbol in the venue's spelling.
+    pub fn symbol(&self) -> &Symbol {
+        &self.symbol
     }
 
     /// `tick`: prices are exact decimals with the instrument's digits. One allocation, of exactly the right size.
@@ -84,26 +95,34 @@ impl ChannelWriter {
 
     /// `symbolState`
     pub fn state(&self, change: &StateChange) -> Bytes {
-        let mut json = format!("{{\"type\":\"symbolState\",{}", self.names);
-        let _ = write!(json, ",\"state\":\"{}\"", change.state.as_str());
-        for (name, text) in [("code", &change.code), ("message", &change.message)] {
-            if let Some(text) = text {
-                let _ = write!(json, ",\"{name}\":{}", Value::from(text.as_str()));
-            }
-        }
-        if let Some(until_ms) = change.until_ms {
-            let _ = write!(json, ",\"until\":{until_ms}");
-        }
-        json.push('}');
-        json.into()
+        symbol_state(&self.names, change)
     }
+}
+
+/// What is the same in all messages of a channel.
+fn names(venue: &VenueId, symbol: &str) -> Box<str> {
+    format!("\"source\":\"{venue}\",\"symbol\":{}", Value::from(symbol)).into()
+}
+
+fn symbol_state(names: &str, change: &StateChange) -> Bytes {
+    let mut json = format!("{{\"type\":\"symbolState\",{names}");
+    let _ = write!(json, ",\"state\":\"{}\"", change.state.as_str());
+    for (name, text) in [("code", &change.code), ("message", &change.message)] {
+        if let Some(text) = text {
+            let _ = write!(json, ",\"{name}\":{}", Value::from(text.as_str()));
+        }
+    }
+    if let Some(until_ms) = change.until_ms {
+        let _ = write!(json, ",\"until\":{until_ms}");
+    }
+    json.push('}');
+    json.into()
 }
 
 fn channel_state(venue: &VenueId, name: &str, state: SymbolState, code: &str, message: &str) -> Bytes {
     let change =
         StateChange { state, code: Some(code.to_owned()), message: Some(message.to_owned()), until_ms: None };
-    let names = format!("\"source\":\"{venue}\",\"symbol\":{}", Value::from(name)).into();
-    ChannelWriter { names }.state(&change)
+    symbol_state(&names(venue, name), &change)
 }
 
 /// `symbolState` `pending` of a name that waits for the venue's catalogue.

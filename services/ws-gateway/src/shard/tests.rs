@@ -1,5 +1,6 @@
 mod bench;
 mod clients;
+mod forms;
 mod property;
 mod resume;
 mod writes;

@@ -88,6 +88,7 @@ impl<S: Socket> Shard<S> {
                 break;
             }
             let gathered = gather(client, &self.channels, &self.notes, self.notes_gone, &self.gateway, batch);
+            client.form.finish(batch);
             if batch.is_empty() {
                 break;
             }

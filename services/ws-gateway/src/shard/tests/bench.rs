@@ -186,14 +186,19 @@ impl Bench {
     }
 
     pub(super) fn open(&mut self) -> Browser {
+        self.open_as(Form::Text, None)
+    }
+
+    /// A client of this form that asks for something by its handshake.
+    pub(super) fn open_as(&mut self, form: Form, first: Option<Request>) -> Browser {
         let pipe = Pipe::default();
         pipe.0.lock().unwrap().room = usize::MAX / 2;
         let number = self.shard.next_number();
         let arrival = Arrival {
             socket: pipe.clone(),
-            form: Form::Text,
+            form,
             early: Vec::new(),
-            first: None,
+            first,
             peer: ([127, 0, 0, 1], 9).into(),
             place: self.gateway.doors.enter([127, 0, 0, 1].into()).ok(),
         };
