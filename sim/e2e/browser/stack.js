@@ -61,7 +61,8 @@ class Program {
   }
 }
 
-async function freePort() {
+/** A port that nobody listens on. */
+export async function freePort() {
   const server = createServer();
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   const { port } = server.address();
@@ -100,25 +101,30 @@ export async function startStack() {
     CTRADER_CLIENT_ID: 'sim-app', CTRADER_CLIENT_SECRET: 'sim-secret', CTRADER_ACCESS_TOKEN: 'sim-token', CTRADER_ACCOUNT_ID: '1000001',
   })), ...await startVenue('tradingview', '5', (port, ca) => ({ TRADINGVIEW_URL: `wss://127.0.0.1:${port}/socket.io/websocket`, TRADINGVIEW_CA_FILE: ca }))];
 
-  const port = await freePort();
-  const startGateway = async () => {
-    const gateway = new Program('ws-gateway', join(BINARIES, 'ws-gateway'), [], { NATS_URL: natsUrl, ADMIN_ADDR: '127.0.0.1:0', WS_ADDR: '127.0.0.1', WS_PORT: String(port) }, folder);
+  const gateways = new Set();
+  /** One more gateway, on this port. */
+  const startGateway = async (port, settings = {}) => {
+    const gateway = new Program('ws-gateway', join(BINARIES, 'ws-gateway'), [], { NATS_URL: natsUrl, ADMIN_ADDR: '127.0.0.1:0', WS_ADDR: '127.0.0.1', WS_PORT: String(port), ...settings }, folder);
+    gateways.add(gateway);
+    gateway.ended.then(() => gateways.delete(gateway));
     await gateway.address('websocket');
     return gateway;
   };
 
+  const port = await freePort();
   const stack = {
     url: `http://127.0.0.1:${port}/`,
-    gateway: await startGateway(),
-    async restartGateway() { stack.gateway = await startGateway(); },
+    gateway: await startGateway(port),
+    startGateway,
+    async restartGateway() { stack.gateway = await startGateway(port); },
     /** Switches a fault of a venue's simulator: POST on or once, DELETE off. */
     async fault(method, venue, name) {
       const answer = await fetch(`http://${admins[venue]}/faults/${name}`, { method });
       if (!answer.ok) throw new Error(`${method} /faults/${name}: ${answer.status}`);
     },
     /** The last log lines of every program, for a failed test. */
-    logs: () => [nats, ...venues, stack.gateway].map(({ name, lines }) => `--- ${name}\n${lines.slice(-4).join('\n')}`).join('\n'),
-    async stop() { for (const program of [stack.gateway, ...venues, nats]) await program.kill('SIGTERM'); },
+    logs: () => [nats, ...venues, ...gateways].map(({ name, lines }) => `--- ${name}\n${lines.slice(-4).join('\n')}`).join('\n'),
+    async stop() { for (const program of [...gateways, ...venues, nats]) await program.kill('SIGTERM'); },
   };
   return stack;
 }
