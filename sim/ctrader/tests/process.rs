@@ -3,42 +3,22 @@
 #![cfg(test)]
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use sim_ctrader::wire::{
     ProtoHeartbeatEvent, ProtoOaAccountAuthReq, ProtoOaAccountAuthRes, ProtoOaApplicationAuthReq,
     ProtoOaApplicationAuthRes, ProtoOaSpotEvent, ProtoOaSubscribeSpotsReq, ProtoOaSubscribeSpotsRes,
 };
 use sim_ctrader::{FrameDecoder, Payload, put_frame};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use sim_kit::testing::{DEADLINE, NEVER, Process};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 const ACCOUNT: i64 = 1_000_001;
 
-/// Nothing here takes this long unless it is broken.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// How long something is watched that must not happen.
-const NEVER: Duration = Duration::from_millis(300);
-
-struct Simulator {
-    child: Child,
-    admin: SocketAddr,
-    venue: SocketAddr,
-    folder: PathBuf,
-}
+struct Simulator(Process);
 
 struct Client {
     stream: TlsStream<TcpStream>,
@@ -51,51 +31,13 @@ impl Simulator {
     }
 
     async fn start_with(name: &str, more: &[(&str, &str)]) -> Self {
-        let folder = std::env::temp_dir().join(format!("sim-ctrader-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sim-ctrader"))
-            .current_dir(&folder)
-            .env_clear()
-            .env("SIM_ADDR", "127.0.0.1:0")
-            .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("SIM_CA_FILE", folder.join("ca.pem"))
-            .env("SIM_SYMBOLS", "5")
-            .env("LOG_FORMAT", "json")
-            .envs(more.iter().copied())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (mut admin, mut venue) = (None, None);
-        while admin.is_none() || venue.is_none() {
-            let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
-            let line: Value = serde_json::from_str(&line).unwrap();
-            let addr = line["addr"].as_str().and_then(|addr| addr.parse().ok());
-            match line["what"].as_str() {
-                Some("admin") => admin = addr,
-                Some("venue") => venue = addr,
-                _ => {}
-            }
-        }
-        // Read on, so that the process never waits for its log.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, admin: admin.unwrap(), venue: venue.unwrap(), folder }
+        let mut settings = vec![("SIM_SYMBOLS", "5")];
+        settings.extend_from_slice(more);
+        Self(Process::start(env!("CARGO_BIN_EXE_sim-ctrader"), name, &settings).await)
     }
 
     async fn dial(&self) -> io::Result<Client> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.folder.join("ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let stream = TcpStream::connect(self.venue).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
-        Ok(Client { stream, decoder: FrameDecoder::new(1 << 20) })
+        Ok(Client { stream: self.0.tls().await?, decoder: FrameDecoder::new(1 << 20) })
     }
 
     /// Status code and body of a request to the admin port.
@@ -104,27 +46,11 @@ impl Simulator {
     }
 
     async fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (code, serde_json::from_str(body).unwrap_or_default())
+        self.0.request(method, path, body).await
     }
 
     async fn switch(&self, method: &str, fault: &str) {
         assert_eq!(self.admin(method, &format!("/faults/{fault}")).await.0, 200);
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -438,10 +364,9 @@ async fn a_stop_closes_connections_in_order_and_ends_with_zero() {
     let mut client = simulator.dial().await.unwrap();
     client.ask(&ProtoHeartbeatEvent { payload_type: None }).await;
     client.log_in().await;
-    let pid = simulator.child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    simulator.0.ask_to_stop().await;
     let (ended, rest) = client.end().await;
     assert!(ended.is_ok() && rest == 0, "closed as TLS should be: {ended:?}");
-    let code = timeout(DEADLINE, simulator.child.wait()).await.unwrap().unwrap();
+    let code = simulator.0.ended().await;
     assert_eq!(code.code(), Some(0));
 }

@@ -6,6 +6,8 @@
 
 pub mod fault;
 pub mod shell;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod connection_id;
 mod output;

@@ -2,43 +2,20 @@
 
 #![cfg(test)]
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::Duration;
-
 use futures_util::{SinkExt as _, StreamExt as _};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use sim_kit::testing::{DEADLINE, NEVER, Process};
 use sim_tradingview::{payloads, put_frame};
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
-
-/// Nothing here takes this long unless it is broken.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// How long something is watched that must not happen.
-const NEVER: Duration = Duration::from_millis(300);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-struct Simulator {
-    child: Child,
-    admin: SocketAddr,
-    venue: SocketAddr,
-    folder: PathBuf,
-}
+struct Simulator(Process);
 
 struct Client {
     link: WebSocketStream<Box<dyn Stream>>,
@@ -46,76 +23,28 @@ struct Client {
 
 impl Simulator {
     async fn start(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("sim-tradingview-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sim-tradingview"))
-            .current_dir(&folder)
-            .env_clear()
-            .env("SIM_ADDR", "127.0.0.1:0")
-            .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("SIM_CA_FILE", folder.join("ca.pem"))
-            .env("SIM_SYMBOLS", "20")
-            .env("SIM_TICKS_PER_S", "20")
-            .env("LOG_FORMAT", "json")
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (mut admin, mut venue) = (None, None);
-        while admin.is_none() || venue.is_none() {
-            let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
-            let line: Value = serde_json::from_str(&line).unwrap();
-            let addr = line["addr"].as_str().and_then(|addr| addr.parse().ok());
-            match line["what"].as_str() {
-                Some("admin") => admin = addr,
-                Some("venue") => venue = addr,
-                _ => {}
-            }
-        }
-        // Read on, so that the process never waits for its log.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, admin: admin.unwrap(), venue: venue.unwrap(), folder }
+        let settings = [("SIM_SYMBOLS", "20"), ("SIM_TICKS_PER_S", "20")];
+        Self(Process::start(env!("CARGO_BIN_EXE_sim-tradingview"), name, &settings).await)
     }
 
     /// Connects as far as a socket, with TLS that checks the certificate or without.
     async fn socket(&self, tls: bool) -> std::io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect(self.venue).await?;
-        if !tls {
-            return Ok(Box::new(stream));
+        if tls {
+            return Ok(Box::new(self.0.tls().await?));
         }
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.folder.join("ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        Ok(Box::new(TlsConnector::from(Arc::new(tls)).connect(name, stream).await?))
+        Ok(Box::new(TcpStream::connect(self.0.venue).await?))
     }
 
     async fn dial(&self, tls: bool) -> Result<Client, Error> {
         let scheme = if tls { "wss" } else { "ws" };
-        let url = format!("{scheme}://localhost:{}/socket.io/websocket?type=chart", self.venue.port());
+        let url = format!("{scheme}://localhost:{}/socket.io/websocket?type=chart", self.0.venue.port());
         let (link, _) = tokio_tungstenite::client_async(url, self.socket(tls).await?).await?;
         Ok(Client { link })
     }
 
     /// Status code and body of a request to the admin port.
     async fn admin(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (code, serde_json::from_str(body).unwrap_or_default())
+        self.0.request(method, path, body).await
     }
 
     async fn on(&self, fault: &str, params: &str) {
@@ -125,12 +54,6 @@ impl Simulator {
 
     async fn off(&self, fault: &str) {
         assert_eq!(self.admin("DELETE", &format!("/faults/{fault}"), "").await.0, 200);
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -242,7 +165,7 @@ async fn handshakes_can_hang_and_be_reset_and_the_port_can_close() {
     let mut held = simulator.dial(false).await.unwrap();
     simulator.on("refuse", "").await;
     // The listener closes a moment after the answer.
-    timeout(DEADLINE, async { while TcpStream::connect(simulator.venue).await.is_ok() {} }).await.unwrap();
+    timeout(DEADLINE, async { while TcpStream::connect(simulator.0.venue).await.is_ok() {} }).await.unwrap();
     held.watch("OANDA:EURUSD").await;
     simulator.off("refuse").await;
     timeout(DEADLINE, async { while simulator.dial(false).await.is_err() {} }).await.unwrap();
@@ -355,9 +278,8 @@ async fn every_fault_is_switched_on_the_admin_port() {
 async fn a_stop_closes_connections_and_ends_well() {
     let mut simulator = Simulator::start("stop").await;
     let client = simulator.dial(true).await.unwrap();
-    let pid = simulator.child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    simulator.0.ask_to_stop().await;
     assert_eq!(client.end().await.unwrap(), Some(1001));
-    let status = timeout(DEADLINE, simulator.child.wait()).await.unwrap().unwrap();
+    let status = simulator.0.ended().await;
     assert_eq!(status.code(), Some(0));
 }
