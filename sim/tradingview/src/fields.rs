@@ -15,6 +15,10 @@ pub(crate) type Fields = BTreeMap<&'static str, Value>;
 /// Fields that come in a message of their own (facts 0.9).
 pub(crate) const BOOK: &[&str] = &["ask", "ask_size", "bid", "bid_size", "trade_loaded"];
 
+/// Fields that change with each update.
+pub(crate) const MOVES: &[&str] =
+    &["ask", "ask_size", "bid", "bid_size", "ch", "chp", "lp", "lp_time", "volume"];
+
 /// Holds what readers of these messages stumble over: another plane, frame marks, a heartbeat.
 const STRANGE: &str = "삼성 😀𝒳 ~m~12~m~ {\"m\":\"~h~1\"} Ελλάδα";
 

@@ -25,6 +25,8 @@ mod settings;
 mod shell;
 mod value;
 mod venue;
+mod websocket;
+mod wired;
 
 pub use catalogue::{Catalogue, Instrument, SYMBOLS_MAX};
 pub use fault::{FAULTS, Fault, FaultRow, FaultSet, FaultSpec};
@@ -38,3 +40,4 @@ pub use shell::{ServerSettings, ShellError, serve};
 pub use sim_kit::fault::{Kind, Lasting, Param, ParamRow, SpecError};
 pub use sim_kit::{ConnectionId, Now, ReasonKind, SimulatedVenue};
 pub use venue::Venue;
+pub use wired::{LineId, Wired, WiredOutput};

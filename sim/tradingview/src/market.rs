@@ -95,7 +95,8 @@ pub(crate) struct Market {
 }
 
 impl Market {
-    pub(crate) fn new(catalogue: Catalogue, ticks_per_s: u32, seed: u64) -> Self {
+    /// Each watched instrument moves so many times a second on average, and so many times more slowly than that.
+    pub(crate) fn new(catalogue: Catalogue, (ticks_per_s, slower): (u32, u32), seed: u64) -> Self {
         let walk = |(position, instrument): (usize, &Instrument)| Walk {
             rng: Rng::with_seed(seed ^ (position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             quote: Quote::first(instrument),
@@ -103,7 +104,7 @@ impl Market {
             run: 0,
         };
         let walks = catalogue.instruments().iter().enumerate().map(walk).collect();
-        let gap_us = 1_000_000 / u64::from(ticks_per_s.clamp(1, 1_000_000));
+        let gap_us = 1_000_000 * u64::from(slower.max(1)) / u64::from(ticks_per_s.clamp(1, 1_000_000));
         Self { catalogue, walks, steps: BinaryHeap::new(), gap_us, closed: None }
     }
 
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn only_what_is_watched_moves() {
-        let mut market = Market::new(Catalogue::new(10), 20, 1);
+        let mut market = Market::new(Catalogue::new(10), (20, 1), 1);
         assert_eq!(market.deadline(), None);
         market.watch(3, watcher(1), now(0));
         market.watch(3, watcher(2), now(0));
@@ -311,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_mean_rate_is_as_asked_and_the_book_never_crosses() {
-        let mut market = Market::new(Catalogue::new(40), 20, 7);
+        let mut market = Market::new(Catalogue::new(40), (20, 1), 7);
         (0..40).for_each(|at| market.watch(at, watcher(1), now(0)));
         let steps = run(&mut market, 20_000);
         let expected = 40 * 20 * 20;
@@ -333,7 +334,7 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_walk_whatever_else_is_watched() {
         let walk = |others: std::ops::Range<usize>| {
-            let mut market = Market::new(Catalogue::new(20), 20, 11);
+            let mut market = Market::new(Catalogue::new(20), (20, 1), 11);
             market.watch(5, watcher(1), now(0));
             others.for_each(|at| market.watch(at, watcher(1), now(0)));
             run(&mut market, 3_000).into_iter().filter(|(step, _)| step.at == 5).collect::<Vec<_>>()
@@ -343,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_long_sleep_is_not_made_up_for() {
-        let mut market = Market::new(Catalogue::new(1), 20, 5);
+        let mut market = Market::new(Catalogue::new(1), (20, 1), 5);
         market.watch(0, watcher(1), now(0));
         let steps = std::iter::from_fn(|| market.step(now(3_600_000))).count();
         assert!((5..60).contains(&steps), "{steps}");

@@ -6,7 +6,7 @@ use sim_kit::fault::{FaultEffects, Param, SymbolNames, Which};
 use sim_kit::{ConnectionId, Now};
 
 use crate::fault::{Fault, FaultSpec, Faults};
-use crate::fields::Fields;
+use crate::fields::{Fields, MOVES};
 use crate::frame::{put_frame, put_frame_of, utf16_len};
 use crate::market::Watcher;
 use crate::outcome::{Ending, Message, Reason};
@@ -51,6 +51,17 @@ impl FaultEffects for Venue {
                 self.refresh(now);
             }
             Fault::StrangeText | Fault::NoValue | Fault::NullValue | Fault::Delayed | Fault::NoBook => {
+                self.refresh(now);
+            }
+            // Who was told the older price last is told what is true.
+            Fault::OutOfOrder => {
+                for connection in self.connections.values_mut() {
+                    for quotes in connection.quotes.values_mut() {
+                        for subscription in quotes.keys.values_mut() {
+                            subscription.sent.retain(|name, _| !MOVES.contains(name));
+                        }
+                    }
+                }
                 self.refresh(now);
             }
             Fault::Stall => {

@@ -16,6 +16,8 @@ pub struct VenueSettings {
     pub symbols: usize,
     /// Mean number of updates per second of each watched instrument.
     pub ticks_per_s: u32,
+    /// The market moves so many times more slowly than `ticks_per_s`, for long simulations.
+    pub slower: u32,
     /// The one good token beside the anonymous one; it makes delayed instruments stream.
     pub auth_token: String,
     /// The only Origin let in; `None` = any (facts 1.3).
@@ -46,6 +48,7 @@ impl Default for VenueSettings {
             seed: 1,
             symbols: 200,
             ticks_per_s: 5,
+            slower: 1,
             auth_token: "sim-token".into(),
             origin: None,
             heartbeat_every: Duration::from_secs(10),

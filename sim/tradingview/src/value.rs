@@ -33,6 +33,16 @@ impl Value {
         Self::Text(text.into())
     }
 
+    /// The number it is; `None` where it is something else or nothing.
+    #[expect(clippy::cast_precision_loss, reason = "counts and times are far below 2^53")]
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Whole(number) => Some(*number as f64),
+            _ => None,
+        }
+    }
+
     pub(crate) fn write(&self, out: &mut String, style: Style) {
         match self {
             Self::Number(number) => write_number(out, *number, style),

@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::desk::Desk;
 use crate::fault::{Fault, FaultSpec, Faults};
 use crate::frame::payloads;
-use crate::market::{Market, Quote, Step};
+use crate::market::{Market, Quote, Step, Watcher};
 use crate::outcome::{Counters, Ending, Message, Output, Reason, Refusal};
 use crate::request::Request;
 use crate::settings::VenueSettings;
@@ -33,7 +33,11 @@ pub struct Venue {
 impl Venue {
     /// A venue nobody is connected to.
     pub fn new(settings: VenueSettings) -> Self {
-        let market = Market::new(Catalogue::new(settings.symbols), settings.ticks_per_s, settings.seed);
+        let market = Market::new(
+            Catalogue::new(settings.symbols),
+            (settings.ticks_per_s, settings.slower),
+            settings.seed,
+        );
         Self {
             settings,
             market,
@@ -200,6 +204,35 @@ impl Venue {
             .collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// Every key of which a connection is told what changes, ascending: those it has added, without those a fault lost.
+    pub fn streams(&self, id: ConnectionId) -> Vec<String> {
+        let Some(connection) = self.connections.get(&id) else { return Vec::new() };
+        let mut streams = Vec::new();
+        for (session, quotes) in &connection.quotes {
+            for (key, subscription) in &quotes.keys {
+                let watches = |watcher: &Watcher| {
+                    watcher.id == id && watcher.session == *session && watcher.what == *key
+                };
+                if self.market.watchers(subscription.named.at).iter().any(watches) {
+                    streams.push(key.to_string());
+                }
+            }
+        }
+        streams.sort_unstable();
+        streams
+    }
+
+    /// The number a connection was last told as this field of a key; `None` where it was told none, or that there is none.
+    pub fn told(&self, id: ConnectionId, key: &str, field: &str) -> Option<f64> {
+        let mut sessions = self.connections.get(&id)?.quotes.values();
+        sessions.find_map(|quotes| quotes.keys.get(key))?.sent.get(field)?.number()
+    }
+
+    /// True while the instrument of this name trades.
+    pub fn is_open(&self, name: &str) -> bool {
+        self.market.catalogue().named(name).is_some_and(|at| !self.market.is_closed(at))
     }
 
     /// How many sessions of either kind a connection has.

@@ -1,35 +1,28 @@
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderValue, StatusCode, header};
+use http::header;
 use sim_kit::shell::{FAREWELL_WITHIN, HANDSHAKE_WITHIN, Outbox, begins, left, none_of};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message as WsMessage, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, info_span};
 
 use super::one_byte::{OneByte, Socket};
 use super::{Shared, Unwritten};
-use crate::{ConnectionId, Ending, Fault, FaultSet, Message, Refusal, Venue};
+use crate::websocket::{config, frames, refused};
+use crate::{ConnectionId, Ending, Fault, FaultSet, Venue};
 
 /// The first byte of TLS; no HTTP request begins with it.
 const TLS_RECORD: u8 = 0x16;
-
-/// Longest message of a client, in bytes.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
-
-/// The parts a message is cut into by a fault.
-const FRAGMENTS: usize = 3;
 
 type Link<S> = WebSocketStream<OneByte<S>>;
 
@@ -94,11 +87,8 @@ async fn upgrade<S: Socket>(stream: S, shared: &Shared, stop: &CancellationToken
         shared.act(|venue, _| venue.admit(origins)).map_err(|refusal| refused(&refusal))?;
         Ok(response)
     };
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let socket = OneByte { inner: stream, faults: shared.faults() };
-    let accept = tokio_tungstenite::accept_hdr_async_with_config(socket, admit, Some(config));
+    let accept = tokio_tungstenite::accept_hdr_async_with_config(socket, admit, Some(config()));
     let accepted = tokio::select! {
         accepted = timeout(HANDSHAKE_WITHIN, accept) => accepted,
         () = stop.cancelled() => return,
@@ -108,15 +98,6 @@ async fn upgrade<S: Socket>(stream: S, shared: &Shared, stop: &CancellationToken
         Ok(Err(error)) => debug!(%error, "no WebSocket handshake"),
         Err(_) => debug!("no WebSocket handshake in time"),
     }
-}
-
-fn refused(refusal: &Refusal) -> ErrorResponse {
-    let mut response = ErrorResponse::new(Some("not here, not now".to_owned()));
-    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    if let Some(wait) = refusal.retry_after_s {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
-    }
-    response
 }
 
 async fn live<S: Socket>(link: Link<S>, shared: &Shared, stop: &CancellationToken) {
@@ -191,16 +172,7 @@ async fn write_all<S: Socket>(
         let Some(message) = message else { return end.unwrap_or(Ending::Abrupt) };
         none_of(&mut faults, &[Fault::Stall]).await;
         let fragments = faults.borrow().has(Fault::Fragments);
-        let frames = match message {
-            Message::Half(text) => {
-                // A whole frame that says more is to come; the reset comes instead.
-                let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
-                vec![WsMessage::Frame(Frame::message(half, OpCode::Data(Data::Text), false))]
-            }
-            Message::Text(text) if fragments => fragmented(&text),
-            Message::Text(text) => vec![WsMessage::Text(text.into())],
-        };
-        for frame in frames {
+        for frame in frames(message, fragments) {
             if write.send(frame).await.is_err() {
                 return Ending::Abrupt;
             }
@@ -209,18 +181,4 @@ async fn write_all<S: Socket>(
             return ending;
         }
     }
-}
-
-/// A message in parts, cut wherever the bytes fall.
-fn fragmented(text: &str) -> Vec<WsMessage> {
-    let bytes = Bytes::copy_from_slice(text.as_bytes());
-    let len = bytes.len().div_ceil(FRAGMENTS).max(1);
-    let parts: Vec<Bytes> =
-        (0..bytes.len()).step_by(len).map(|at| bytes.slice(at..(at + len).min(bytes.len()))).collect();
-    let last = parts.len().saturating_sub(1);
-    let frame = |(at, part): (usize, Bytes)| {
-        let data = if at == 0 { Data::Text } else { Data::Continue };
-        WsMessage::Frame(Frame::message(part, OpCode::Data(data), at == last))
-    };
-    parts.into_iter().enumerate().map(frame).collect()
 }

@@ -29,6 +29,7 @@ impl ServerSettings {
             seed: market.seed,
             symbols: market.symbols,
             ticks_per_s: market.ticks_per_s,
+            slower: usual.slower,
             auth_token: secret(
                 reader,
                 "SIM_AUTH_TOKEN",
