@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 use tickcast_model::{Price, Tick};
 use tickcast_session::Now;
@@ -17,6 +19,8 @@ pub(crate) struct Quote {
     minmov: Option<u64>,
     delayed_s: Option<u32>,
     is_open: Option<bool>,
+    /// When the last trade that was taken over came.
+    traded_at: Duration,
 }
 
 /// What makes a tick when it changes.
@@ -44,13 +48,19 @@ pub(crate) struct Merged {
 
 /// A trade stamped later than our clock by more than this says nothing about the order of those that follow.
 const AHEAD_MS: i64 = 60_000;
+/// What overtakes another is close to it: a trade with an older stamp that comes later than this after the last one is
+/// from a venue whose clock was set back.
+const OVERTAKES_WITHIN: Duration = Duration::from_secs(10);
 
 impl Quote {
     /// Takes over what a message changes.
     pub(crate) fn merge(&mut self, now: Now, fields: &Fields<'_>) -> Merged {
         let before = self.market;
+        let delayed_s = self.delayed_s;
         let (mut merged, mut is_odd) = (Merged::default(), false);
         self.describe(fields);
+        // With another delay the stamps begin anew, and so they do with a clock that was set back.
+        let keeps_order = self.delayed_s == delayed_s && now.elapsed < self.traded_at + OVERTAKES_WITHIN;
         let places = self.places;
         let mut number = |field: Option<&RawValue>, into: &mut Option<Price>| match field
             .map(|field| read_number(field.get(), places))
@@ -65,12 +75,15 @@ impl Quote {
         number(fields.lp_time, &mut time);
         let time_s = time.filter(|time| time.scale() == 0).map(Price::units);
         let is_cleared = fields.lp_time.is_some() && time.is_none();
-        if is_older(now, market.last_time_s, time_s) {
+        if keeps_order && is_older(now, market.last_time_s, time_s) {
             merged.odd = Some("older_trade");
         } else {
             number(fields.lp, &mut market.last);
             match time_s {
-                Some(time_s) => market.last_time_s = Some(time_s),
+                Some(time_s) => {
+                    market.last_time_s = Some(time_s);
+                    self.traded_at = now.elapsed;
+                }
                 None if is_cleared => market.last_time_s = None,
                 None => {}
             }
@@ -175,8 +188,6 @@ fn delay_of(mode: Option<&str>) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOW: Now = Now { elapsed: Duration::from_secs(7), unix_us: 1_767_225_600_500_000 };
@@ -248,6 +259,23 @@ mod tests {
         merge(&mut quote, r#"{"lp":1.6,"lp_time":1999999999}"#);
         merge(&mut quote, r#"{"lp":1.7,"lp_time":1767225600}"#);
         assert_eq!(shown(&quote), "1.7 1.0 2.0");
+    }
+
+    #[test]
+    fn stamps_that_go_back_with_another_delay_or_for_good_do_not_silence_trades() {
+        let mut quote = Quote::default();
+        merge(&mut quote, r#"{"lp":1.5,"lp_time":1767225599,"update_mode":"streaming"}"#);
+        let delayed = r#"{"lp":1.4,"lp_time":1767224699,"update_mode":"delayed_streaming_900"}"#;
+        assert_eq!(merge(&mut quote, delayed).odd, None);
+        assert_eq!(shown(&quote), "1.4 - -");
+        let mut at = |seconds: u64, fields: &str| {
+            let now = Now { elapsed: NOW.elapsed + Duration::from_secs(seconds), ..NOW };
+            let merged = quote.merge(now, &serde_json::from_str(fields).unwrap());
+            (merged.odd, shown(&quote))
+        };
+        assert_eq!(at(9, r#"{"lp":1.3,"lp_time":1767224600}"#), (Some("older_trade"), "1.4 - -".into()));
+        assert_eq!(at(10, r#"{"lp":1.2,"lp_time":1767224610}"#), (None, "1.2 - -".into()));
+        assert_eq!(at(11, r#"{"lp":1.1,"lp_time":1767224611}"#), (None, "1.1 - -".into()));
     }
 
     #[test]
