@@ -102,6 +102,12 @@ impl Board {
         self.reconcile(now);
     }
 
+    /// What the venue has taken.
+    pub(crate) fn held(&self) -> BTreeSet<Symbol> {
+        let held = self.entries.iter().filter(|(_, entry)| entry.step == Step::Held);
+        held.map(|(symbol, _)| symbol.clone()).collect()
+    }
+
     /// The next message to send.
     pub(crate) fn command(&mut self) -> Option<String> {
         self.commands.pop_front()
@@ -153,8 +159,9 @@ impl Board {
             }
             let room = self.leave(symbol);
             if let Some(entry) = self.entries.get_mut(symbol) {
+                // One that said that it is closed is where it should be.
+                entry.missed += u32::from(entry.quote.is_open() != Some(false));
                 entry.start_over(now.elapsed);
-                entry.missed += 1;
                 if entry.missed > 1 {
                     entry.after = room.unwrap_or(entry.after);
                 }

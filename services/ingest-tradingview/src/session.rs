@@ -20,6 +20,14 @@ pub struct SessionSettings {
     pub(crate) limits: Limits,
 }
 
+impl SessionSettings {
+    /// Asks this URL (`ws` or `wss`) for the upgrade, as a page of this origin does; `None` where it is no URL.
+    pub fn new(url: &str, origin: &str, auth_token: Option<SecretString>, limits: Limits) -> Option<Self> {
+        let upgrade = Upgrade { uri: url.parse().ok()?, origin: origin.to_owned() };
+        Some(Self { upgrade, auth_token, limits })
+    }
+}
+
 /// One connection to a TradingView data socket: WebSocket, greeting, token, and quote sessions that hold exactly the wanted
 /// symbols. There is no list of instruments: any name may be asked for.
 pub struct TradingViewSession {
@@ -70,6 +78,11 @@ impl TradingViewSession {
     fn with_rng(settings: SessionSettings, rng: fastrand::Rng) -> Self {
         let board = Board::new(settings.limits, rng);
         Self { settings, stage: Stage::Idle, board, outputs: VecDeque::new() }
+    }
+
+    /// What the venue streams to us, as far as it said so.
+    pub fn held(&self) -> BTreeSet<Symbol> {
+        self.board.held()
     }
 
     fn socket(&mut self) -> Option<&mut Socket> {

@@ -31,6 +31,8 @@ pub(crate) struct Pulse {
     /// When it is asked for again, while it is silent.
     pub(crate) ask_at: Duration,
     hours: Option<Arc<MarketHours>>,
+    /// When the hours were heard of.
+    told_at: Duration,
     span: HoursSpan,
 }
 
@@ -54,6 +56,7 @@ impl Pulse {
             asked: 0,
             ask_at: Duration::ZERO,
             hours: None,
+            told_at: Duration::ZERO,
             span: HoursSpan::ALWAYS_OPEN,
         }
     }
@@ -96,11 +99,12 @@ impl Pulse {
     }
 
     /// Takes the market's hours, known from now on; says whether they are news.
-    pub(crate) fn hours(&mut self, hours: Arc<MarketHours>) -> bool {
+    pub(crate) fn hours(&mut self, at: Duration, hours: Arc<MarketHours>) -> bool {
         let news = self.hours.as_ref() != Some(&hours);
         if news {
             self.span = HoursSpan::UNKNOWN;
             self.hours = Some(hours);
+            self.told_at = at;
         }
         news
     }
@@ -123,7 +127,12 @@ impl Pulse {
         let threshold = self.threshold(bounds);
         // Quotes long after the closing show that the schedule is not the whole truth.
         let closed_at = now.elapsed.saturating_sub(ms(now.unix_ms().saturating_sub(self.span.from_ms)));
-        if self.since > closed_at + CLOSING_GRACE { threshold } else { threshold.min(CLOSING_GRACE) }
+        // What was heard of only now cannot have been kept before.
+        if self.since > closed_at.max(self.told_at) + CLOSING_GRACE {
+            threshold
+        } else {
+            threshold.min(CLOSING_GRACE)
+        }
     }
 }
 

@@ -499,6 +499,8 @@ impl<S: Session> Supervisor<S> {
             let away = now.elapsed.saturating_sub(self.unready_since);
             self.actions.push_back(Action::Recovered(away));
             self.expect_all(now);
+            // The first prices may come with the proof of the login, and nobody hears prices of a venue that is not ready.
+            self.tell(now);
         }
     }
 

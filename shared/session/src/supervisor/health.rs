@@ -94,6 +94,11 @@ impl<S: Session> Supervisor<S> {
             }
         }
         self.ask_for_silent(now);
+        self.tell(now);
+    }
+
+    /// Tells the health where it changed.
+    pub(super) fn tell(&mut self, now: Now) {
         let told = Told {
             link: self.axes.link,
             auth: self.axes.auth,

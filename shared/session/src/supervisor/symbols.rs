@@ -107,7 +107,7 @@ impl<S: Session> Supervisor<S> {
     pub(super) fn hours(&mut self, now: Now, symbol: &Symbol, hours: Arc<MarketHours>) {
         let wanted = self.demand.wanted().contains(symbol);
         let channel = if wanted { self.ledger.open(symbol) } else { self.ledger.get_mut(symbol) };
-        if channel.is_some_and(|channel| channel.pulse.hours(hours)) {
+        if channel.is_some_and(|channel| channel.pulse.hours(now.elapsed, hours)) {
             self.judge(now, symbol);
         }
     }
@@ -234,6 +234,9 @@ impl<S: Session> Supervisor<S> {
             _ if now.elapsed < silent_at => (None, silent_at),
             _ => (Some(silent(limit)), self.ask(now, symbol)),
         };
+        // A venue that does not know its opening has to say it, and may have lost that we want to hear it.
+        let is_open_ended = !span.open && span.until().is_none() && due == NEVER;
+        let due = if is_open_ended { self.ask_while_closed(now, symbol, state) } else { due };
         if let Some(said) = said {
             self.state(symbol, said);
         }
@@ -258,6 +261,19 @@ impl<S: Session> Supervisor<S> {
         pulse.ask_at = now.elapsed + wait;
         self.silent.insert(symbol.clone());
         now.elapsed + wait
+    }
+
+    /// Asks the venue rarely for a symbol that is closed for a time nobody knows; returns when that is repeated.
+    fn ask_while_closed(&mut self, now: Now, symbol: &Symbol, state: SymbolState) -> Duration {
+        let Some(channel) = self.ledger.get_mut(symbol) else { return NEVER };
+        let pulse = &mut channel.pulse;
+        if state != SymbolState::Closed {
+            pulse.ask_at = now.elapsed + ASK_AGAIN_MAX;
+        } else if pulse.ask_at <= now.elapsed {
+            pulse.ask_at = now.elapsed + ASK_AGAIN_MAX;
+            self.silent.insert(symbol.clone());
+        }
+        pulse.ask_at
     }
 
     /// Closes what still counted as live because it ticked after its market's closing; that it stopped is no alarm.

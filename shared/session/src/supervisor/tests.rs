@@ -43,6 +43,10 @@ impl Session for Scripted {
                     let hours = MarketHours::new("UTC", &[WEEK], &[]).unwrap();
                     self.outputs.push_back(SessionOutput::Hours(named(*command), Arc::new(hours)));
                 }
+                b'd' | b'D' => {
+                    let closed = Arc::new(MarketHours::until_told(false));
+                    self.outputs.push_back(SessionOutput::Hours(named(*command), closed));
+                }
                 b'x' | b'X' => {
                     let refused = StateChange::plain(SymbolState::Refused);
                     self.outputs.push_back(SessionOutput::State(named(*command), refused));
@@ -406,6 +410,21 @@ fn what_is_kept_is_answered_to_the_session_that_asked_and_to_no_other() {
     bench.supervisor.dialled(bench.now());
     bench.supervisor.kept(bench.now(), 2, Err("disk full".into()));
     assert!(bench.supervisor.session().unwrap().kept.is_empty());
+}
+
+#[test]
+fn prices_that_come_with_the_proof_of_the_login_follow_the_word_that_the_venue_is_ready() {
+    let mut bench = Bench::new();
+    bench.want(&["EURUSD"]);
+    bench.connect();
+    let actions = bench.receive(b"ot");
+    let ready = actions.iter().position(|action| {
+        matches!(action, Action::Health(health) if (health.link, health.auth) == (LinkState::Up, AuthState::Ok))
+    });
+    let tick = actions
+        .iter()
+        .position(|action| matches!(action, Action::Event(ChannelEvent { body: Body::Tick(_), .. })));
+    assert!(ready.is_some() && ready < tick, "{actions:?}");
 }
 
 #[test]

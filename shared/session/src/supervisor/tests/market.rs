@@ -175,6 +175,24 @@ fn a_closed_market_is_closed_from_the_start_also_with_a_snapshot_and_over_a_lost
 }
 
 #[test]
+fn a_market_closed_for_a_time_nobody_knows_is_asked_for_every_ten_minutes() {
+    let mut bench = Bench::ready_at("2026-11-18T12:00:00Z");
+    bench.receive(b"tT");
+    assert_eq!(kinds(&bench.receive(b"d")), []);
+    // Prices may be late; those of the other go on.
+    assert_eq!(
+        kinds(&bench.pass_with(s(6), s(1), b"T")),
+        [("EURUSD".into(), SymbolState::Closed)],
+        "closed, and not stale"
+    );
+    bench.pass_with(s(564), s(1), b"T");
+    assert_eq!(bench.supervisor.session().unwrap().silent, Vec::<BTreeSet<Symbol>>::new());
+    bench.pass_with(s(3_000), s(1), b"T");
+    assert_eq!(bench.supervisor.session().unwrap().silent, vec![[symbol("EURUSD")].into(); 5]);
+    assert_eq!((bench.axes().2, bench.cause()), (DataState::Live, None));
+}
+
+#[test]
 fn quotes_of_a_closed_market_are_believed_more_than_its_schedule() {
     let mut bench = Bench::ready_at("2026-11-21T12:00:00Z");
     bench.receive(b"hH");
