@@ -1,10 +1,7 @@
 //! Who leads: the store, the way to it, and what begins and ends with a term.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
-use sim_ctrader::{Reason, SimulatedVenue as _};
 use tickcast_model::VenueId;
 use tickcast_session::{
     DemandLimits, Leadership, LeadershipAction, LeadershipSettings, LeaseAnswer, Supervisor,
@@ -13,15 +10,16 @@ use tickcast_session::{
 
 use crate::node::{Node, Power, Term};
 use crate::trouble::Trouble;
+use crate::venue::Venue;
 use crate::wire::Socket;
-use crate::world::{ACCOUNT, Entry, World};
+use crate::world::{Entry, World};
 
-impl World {
+impl<V: Venue> World<V> {
     /// A process that has just been started.
-    pub(crate) fn start_node(&mut self, index: usize, life: u64) -> Node {
+    pub(crate) fn start_node(&mut self, index: usize, life: u64) -> Node<V> {
         let settings =
             LeadershipSettings { holder: format!("ingest-{index}-{life}"), ttl: self.tuning.leader_ttl };
-        let mut node = Node::new(Leadership::new(settings, self.elapsed), new_memory());
+        let mut node = Node::new(Leadership::new(settings, self.elapsed), self.venue.memory());
         node.life = life;
         node
     }
@@ -102,17 +100,8 @@ impl World {
         self.epoch = epoch;
         let others = self.nodes.iter().filter(|node| node.leads()).count();
         assert_eq!(others, 0, "two lead at once");
-        let memory = self.nodes[index].memory.clone();
-        let session = SessionSettings {
-            client_id: "sim-app".into(),
-            client_secret: "sim-secret".to_owned().into(),
-            account_id: ACCOUNT,
-            host: "demo.ctraderapi.com".into(),
-            memory: memory.clone(),
-            heartbeat: Duration::from_secs(10),
-        };
         let settings = SupervisorSettings {
-            venue: VenueId::new("ctrader").unwrap(),
+            venue: VenueId::new(V::NAME).unwrap(),
             epoch,
             connect_timeout: self.tuning.connect_timeout,
             silence_timeout: self.tuning.silence_timeout,
@@ -128,13 +117,8 @@ impl World {
             channels_max: 1000,
             seed: self.rng.u64(..),
         };
-        let file = Arc::clone(&self.token_file);
-        let new_session = move || {
-            if let Some(text) = file.lock().unwrap().as_deref() {
-                memory.load(text).expect("what was kept can be read");
-            }
-            CtraderSession::new(session.clone())
-        };
+        let seed = settings.seed.rotate_left(17);
+        let new_session = self.venue.sessions(&self.nodes[index].memory, &self.disk, seed);
         let supervisor = Supervisor::new(settings, self.now(), new_session);
         self.nodes[index].term = Some(Term { epoch, supervisor, socket: Socket::None, ready: false });
         // Who leads asks everybody what they want.
@@ -145,15 +129,9 @@ impl World {
     /// Ends a term without another word: the connection is closed, nothing is published.
     pub(crate) fn end_term(&mut self, index: usize) {
         if let Some(Term { socket: Socket::Up(wire), .. }) = self.nodes[index].term.take() {
-            self.venue.closed(wire.id, Reason::Peer);
+            self.venue.closed(wire.id);
         }
     }
-}
-
-/// The configured tokens, as a process has them when it starts.
-fn new_memory() -> Memory {
-    let pair = TokenPair::new("sim-token".to_owned().into(), Some("sim-refresh".to_owned().into()));
-    Memory::new(pair, "sim-app", ACCOUNT)
 }
 
 fn number(action: &LeadershipAction) -> u64 {

@@ -11,6 +11,7 @@
     reason = "a harness of tests: it fails by panicking"
 )]
 
+mod ctrader;
 mod lead;
 mod life;
 mod measure;
@@ -19,13 +20,18 @@ mod node;
 mod receiver;
 mod store;
 mod strike;
+mod tradingview;
 mod trouble;
 mod tuning;
+mod venue;
 mod wire;
 mod world;
 
+pub use ctrader::Ctrader;
 pub use life::{Kind, Tally, live};
 pub use measure::{RUNS, Times, measure, page};
-pub use trouble::{Bound, CASES, Case, Trouble};
+pub use tradingview::TradingView;
+pub use trouble::{Bound, Case, Trouble};
 pub use tuning::Tuning;
+pub use venue::{Disk, Door, Meter, Output, Venue};
 pub use world::World;

@@ -1,8 +1,9 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use crate::trouble::{CASES, Case, RECONNECT};
+use crate::trouble::{Case, RECONNECT};
 use crate::tuning::Tuning;
+use crate::venue::Venue;
 use crate::world::World;
 
 /// What a life is like.
@@ -28,12 +29,17 @@ impl Kind {
 }
 
 /// Says which life it was, where it ends in a panic.
-struct Seed(Kind, u64);
+struct Seed(&'static str, Kind, u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("SIMULATION_SEED={}:{} replays this life and prints it", self.0.name(), self.1);
+            println!(
+                "SIMULATION_SEED={}:{}:{} replays this life and prints it",
+                self.0,
+                self.1.name(),
+                self.2
+            );
         }
     }
 }
@@ -64,8 +70,8 @@ impl AddAssign for Tally {
 ///
 /// # Panics
 /// Where a promise is broken, with the seed that replays it.
-pub fn live(kind: Kind, seed: u64) -> Tally {
-    let _seed = Seed(kind, seed);
+pub fn live<V: Venue>(kind: Kind, seed: u64) -> Tally {
+    let _seed = Seed(V::NAME, kind, seed);
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
     let tuning = if rng.bool() { Tuning::default() } else { Tuning::drawn(&mut rng) };
     let seconds = Duration::from_secs;
@@ -87,7 +93,7 @@ pub fn live(kind: Kind, seed: u64) -> Tally {
             }
         }
     };
-    let mut world = World::new(seed, tuning);
+    let mut world = World::<V>::new(seed, tuning);
     match kind {
         Kind::Storm => storm(&mut world),
         Kind::Day => spells(&mut world, seconds(24 * 3600), 60..2_400),
@@ -104,7 +110,7 @@ pub fn live(kind: Kind, seed: u64) -> Tally {
 }
 
 /// Troubles over troubles; then all end and everything is well in time.
-fn storm(world: &mut World) {
+fn storm<V: Venue>(world: &mut World<V>) {
     for _ in 0..world.chance(3..8) {
         let mut struck: Vec<&Case> = Vec::new();
         for _ in 0..world.chance(5..30) {
@@ -133,7 +139,7 @@ fn storm(world: &mut World) {
 }
 
 /// One trouble after the other, each healed within its own bound.
-fn spells(world: &mut World, length: Duration, pause_s: std::ops::Range<u64>) {
+fn spells<V: Venue>(world: &mut World<V>, length: Duration, pause_s: std::ops::Range<u64>) {
     let end = world.elapsed() + length;
     world.demand(&[0, 1, 2]);
     world.run_until_well(Duration::from_secs(60));
@@ -152,6 +158,7 @@ fn spells(world: &mut World, length: Duration, pause_s: std::ops::Range<u64>) {
     }
 }
 
-fn case(world: &mut World) -> &'static Case {
-    &CASES[usize::try_from(world.chance(0..CASES.len() as u64)).unwrap()]
+fn case<V: Venue>(world: &mut World<V>) -> &'static Case {
+    let cases = V::cases();
+    &cases[usize::try_from(world.chance(0..cases.len() as u64)).unwrap()]
 }

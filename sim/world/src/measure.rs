@@ -2,8 +2,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::trouble::{CASES, Case};
+use crate::ctrader::Ctrader;
+use crate::tradingview::TradingView;
+use crate::trouble::Case;
 use crate::tuning::Tuning;
+use crate::venue::Venue;
 use crate::world::World;
 
 /// Times each fault is measured.
@@ -21,10 +24,10 @@ pub struct Times {
 ///
 /// # Panics
 /// Where a bound of the case is broken.
-pub fn measure(case: &'static Case) -> Times {
+pub fn measure<V: Venue>(case: &'static Case) -> Times {
     let mut times = Times { named: Vec::new(), healed: Vec::new() };
     for run in 0..RUNS {
-        let mut world = World::new(1_000 + run as u64, Tuning::default());
+        let mut world = World::<V>::new(1_000 + run as u64, Tuning::default());
         world.demand(&[0, 1, 2, 3, 4]);
         world.run_until_well(Duration::from_secs(30));
         // Any phase of heartbeats, leases and backoff.
@@ -56,7 +59,7 @@ pub fn measure(case: &'static Case) -> Times {
     times
 }
 
-/// The page about all of it: every case measured, with its bounds.
+/// The page about all of it: every case of every venue measured, with its bounds.
 pub fn page() -> String {
     let tuning = Tuning::default();
     let mut text = format!(
@@ -72,11 +75,9 @@ once or is healed by another process (`process-*`, `store-wiped`). A dash: nothi
 Settings: `STALE_AFTER_MS` {}, `SILENCE_TIMEOUT_MS` {}, `CONNECT_TIMEOUT_MS` {}, `BACKOFF_MAX_MS` {}, `AUTH_RETRY_MS` {},
 `LEADER_TTL_MS` {}. A busy feed is called stale sooner than the first of them, by its own rhythm.
 
-Longer than 30 s after the end take only: credentials that were refused (tried again slowly), an end of maintenance that the
-venue said itself, a half-open link (its silence has to be long enough), a session that was lost without a word (it shows
-when ticks stay away), symbols the venue let fall again and again (asked for at growing intervals), a refresh token that was
-called used, and a store that has forgotten who leads.
-
+Longer than 30 s after the end take with either venue only: credentials that were refused (tried again slowly), a half-open
+link (its silence has to be long enough), a subscription that was lost without a word (it shows when ticks stay away),
+symbols the venue let fall again and again (asked for at growing intervals), and a store that has forgotten who leads.
 ",
         tuning.stale_after.as_millis(),
         tuning.silence_timeout.as_millis(),
@@ -85,15 +86,27 @@ called used, and a store that has forgotten who leads.
         tuning.auth_retry.as_millis(),
         tuning.leader_ttl.as_millis(),
     );
+    text.push_str(&section::<Ctrader>(&tuning));
+    text.push_str(&section::<TradingView>(&tuning));
+    text
+}
+
+fn section<V: Venue>(tuning: &Tuning) -> String {
+    format!("\n## {}\n\n{}\n\n{}", V::TITLE, V::REMARK, table::<V>(tuning))
+}
+
+fn table<V: Venue>(tuning: &Tuning) -> String {
+    let mut text = String::new();
     text.push_str("| fault | told: p50 | worst | at most | live again: p50 | worst | at most |\n");
     text.push_str("|---|---|---|---|---|---|---|\n");
+    let cases = V::cases();
     let next = AtomicUsize::new(0);
-    let rows: Vec<OnceLock<String>> = CASES.iter().map(|_| OnceLock::new()).collect();
+    let rows: Vec<OnceLock<String>> = cases.iter().map(|_| OnceLock::new()).collect();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((case, row)) = take(&next, &rows) {
-                    row.get_or_init(|| line(case, &tuning));
+                while let Some((case, row)) = take(&next, cases, &rows) {
+                    row.get_or_init(|| line::<V>(case, tuning));
                 }
             });
         }
@@ -104,14 +117,15 @@ called used, and a store that has forgotten who leads.
 
 fn take<'a>(
     next: &AtomicUsize,
+    cases: &'static [Case],
     rows: &'a [OnceLock<String>],
 ) -> Option<(&'static Case, &'a OnceLock<String>)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
-    Some((CASES.get(at)?, rows.get(at)?))
+    Some((cases.get(at)?, rows.get(at)?))
 }
 
-fn line(case: &'static Case, tuning: &Tuning) -> String {
-    let times = measure(case);
+fn line<V: Venue>(case: &'static Case, tuning: &Tuning) -> String {
+    let times = measure::<V>(case);
     let at = |times: &[Duration], part: usize| {
         times
             .get((times.len() * part / 100).min(times.len().saturating_sub(1)))

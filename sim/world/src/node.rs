@@ -1,24 +1,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ingest_ctrader::{CtraderSession, Memory};
 use tickcast_model::{ChannelEvent, VenueHealth};
 use tickcast_session::{Leadership, Supervisor};
 
-use crate::meter::Meter;
-use crate::wire::{Outcome, Socket};
+use crate::meter::Window;
+use crate::venue::{Door, Venue};
+use crate::wire::Socket;
 
 /// One ingest process.
-pub(crate) struct Node {
+pub(crate) struct Node<V: Venue> {
     pub(crate) power: Power,
     /// Counts starts, so that answers to an earlier life are not heard in this one.
     pub(crate) life: u64,
     pub(crate) leadership: Leadership,
     /// What it does while it leads.
-    pub(crate) term: Option<Term>,
-    pub(crate) meter: Meter,
+    pub(crate) term: Option<Term<V>>,
+    pub(crate) meter: V::Meter,
+    pub(crate) dials: Window,
     /// What the process remembers from one connection to the next.
-    pub(crate) memory: Memory,
+    pub(crate) memory: V::Memory,
     /// What it published and the bus has not delivered yet.
     pub(crate) published: VecDeque<(Duration, Said)>,
 }
@@ -32,10 +33,10 @@ pub(crate) enum Power {
 }
 
 /// The life of one supervisor: from the beginning of its leadership to the end of it.
-pub(crate) struct Term {
+pub(crate) struct Term<V: Venue> {
     pub(crate) epoch: u64,
-    pub(crate) supervisor: Supervisor<CtraderSession>,
-    pub(crate) socket: Socket,
+    pub(crate) supervisor: Supervisor<V::Session>,
+    pub(crate) socket: Socket<V::Line>,
     /// As last told.
     pub(crate) ready: bool,
 }
@@ -46,14 +47,15 @@ pub(crate) enum Said {
     Health(VenueHealth),
 }
 
-impl Node {
-    pub(crate) fn new(leadership: Leadership, memory: Memory) -> Self {
+impl<V: Venue> Node<V> {
+    pub(crate) fn new(leadership: Leadership, memory: V::Memory) -> Self {
         Self {
             power: Power::Running,
             life: 0,
             leadership,
             term: None,
-            meter: Meter::default(),
+            meter: V::Meter::default(),
+            dials: Window::default(),
             memory,
             published: VecDeque::new(),
         }
@@ -76,7 +78,7 @@ impl Node {
             return elsewhere;
         }
         let read = match socket {
-            None | Some(Socket::None | Socket::Dialling { outcome: Outcome::Never, .. }) => None,
+            None | Some(Socket::None | Socket::Dialling { door: Door::Silent, .. }) => None,
             Some(Socket::Dialling { at, .. }) => Some(*at),
             Some(Socket::Up(wire)) => wire.ingest_at(),
         };

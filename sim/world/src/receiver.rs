@@ -6,6 +6,8 @@ use tickcast_model::{
     Tick, VenueHealth,
 };
 
+use crate::venue::Venue;
+
 /// What a gateway knows, by the rules a gateway applies: a smaller epoch is passed over, everything else counts by one.
 #[derive(Default)]
 pub(crate) struct Receiver {
@@ -28,7 +30,7 @@ struct Channel {
 
 impl Receiver {
     /// An event of a channel. True where it was taken.
-    pub(crate) fn event(&mut self, now: Duration, event: ChannelEvent) -> bool {
+    pub(crate) fn event<V: Venue>(&mut self, now: Duration, event: ChannelEvent) -> bool {
         let channel = self.channels.entry(event.symbol.clone()).or_default();
         if event.position.epoch < channel.at.epoch {
             self.outdated += 1;
@@ -46,8 +48,7 @@ impl Receiver {
                     channel.at.seq += 1;
                     self.ticks += 1;
                 }
-                let (Some(bid), Some(ask)) = (tick.bid, tick.ask) else { panic!("a tick with one side") };
-                assert!(bid.units() > 0 && ask.units() > 0, "a price of nothing");
+                V::assert_sound(&tick);
                 channel.tick = Some(tick);
             }
             Body::State(state) => {

@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use sim_ctrader::{Fault, FaultSpec, SimulatedVenue as _};
-
 use crate::node::{Power, Term};
 use crate::trouble::{Case, Trouble};
+use crate::venue::Venue;
 use crate::wire::Socket;
 use crate::world::{Entry, World};
 
-/// A refresh is asked for and answered within this.
-const REFRESH_WITHIN: Duration = Duration::from_secs(10);
-
-impl World {
+impl<V: Venue> World<V> {
     /// Lets a trouble begin, with its usual parameters or some by chance. It ends by itself after a time its case gives
     /// it, or with [`World::heal`].
     pub fn strike(&mut self, case: &'static Case) {
         let lasts = if case.lasts_s.is_empty() { 0 } else { self.rng.u64(case.lasts_s.clone()) };
-        // Tokens that expire unseen are renewed at any later time, and then nothing else may go wrong.
-        let drawn = self.rng.bool() && case.trouble != Trouble::Venue(Fault::ExpireToken);
+        let drawn = self.rng.bool() && case.alone_for.is_none();
         self.strike_as(case, Duration::from_secs(lasts), drawn);
     }
 
@@ -29,19 +24,19 @@ impl World {
 
     fn strike_as(&mut self, case: &'static Case, lasts: Duration, drawn: bool) {
         let leader = self.nodes.iter().position(crate::node::Node::leads);
-        if self.has(case.trouble) || !self.may_strike(case.trouble, leader.is_some()) {
+        if self.has(case.trouble) || !self.may_strike(case, leader.is_some()) {
             return;
         }
         self.struck += 1;
-        if case.trouble == Trouble::Venue(Fault::ExpireToken) {
-            self.refreshed_at = Some(self.elapsed);
+        if let Some(alone_for) = case.alone_for {
+            self.alone_until = Some(self.elapsed + alone_for);
         }
         self.note(|| format!("--- {}", case.name));
         let untroubled = self.present.is_empty() && self.is_live() && !drawn;
         let leader = leader.unwrap_or_default();
         self.begin(case.trouble, leader, drawn);
         if case.cuts {
-            self.begin(Trouble::Venue(Fault::Cut), leader, false);
+            self.begin(Trouble::Venue("cut"), leader, false);
         }
         let lasts = Some(lasts).filter(|_| !case.lasts_s.is_empty());
         if let Some(lasts) = lasts {
@@ -58,16 +53,15 @@ impl World {
     }
 
     /// What nobody could recover from does not happen: then a person is needed.
-    fn may_strike(&mut self, trouble: Trouble, led: bool) -> bool {
+    fn may_strike(&mut self, case: &Case, led: bool) -> bool {
         let restarts = self.has(Trouble::Killed) || self.has(Trouble::Stopped);
-        match trouble {
+        match case.trouble {
             // Somebody has to remember the epochs of a store that has forgotten them.
             Trouble::StoreWiped => !restarts && self.nodes.iter().all(|node| node.leadership.has_looked()),
             Trouble::Killed | Trouble::Stopped => led && !self.has(Trouble::StoreWiped),
             Trouble::Paused => led,
-            // A refresh token works once: an answer that is lost takes it with it (facts 3.2).
-            Trouble::Venue(Fault::ExpireToken) => self.present.is_empty() && self.is_live(),
-            _ => self.refreshed_at.is_none_or(|at| at + REFRESH_WITHIN < self.elapsed),
+            _ if case.alone_for.is_some() => self.present.is_empty() && self.is_live(),
+            _ => self.alone_until.is_none_or(|until| until < self.elapsed),
         }
     }
 
@@ -82,7 +76,7 @@ impl World {
         for (trouble, node) in std::mem::take(&mut self.present) {
             self.end(trouble, node);
         }
-        self.venue.heal(self.venue_now());
+        self.venue.heal(self.true_now());
         self.settle();
         self.agenda.retain(|_, entry| !matches!(entry, Entry::Ends(_) | Entry::Named { .. }));
     }
@@ -98,13 +92,9 @@ impl World {
     fn begin(&mut self, trouble: Trouble, leader: usize, drawn: bool) {
         match trouble {
             Trouble::Venue(fault) => {
-                let spec = if drawn {
-                    FaultSpec::draw_of(&mut self.rng, fault, self.venue.catalogue())
-                } else {
-                    FaultSpec::from(fault)
-                };
-                self.note(|| format!("    {}", spec.params()));
-                self.venue.fault(self.venue_now(), spec, true);
+                let now = self.true_now();
+                let words = self.venue.begin(now, fault, drawn.then_some(&mut self.rng));
+                self.note(|| format!("    {words}"));
             }
             Trouble::LinkLost => {
                 for node in &mut self.nodes {
@@ -150,7 +140,7 @@ impl World {
     fn end(&mut self, trouble: Trouble, node: usize) {
         self.note(|| format!("--- {trouble:?} ends"));
         match trouble {
-            Trouble::Venue(fault) => self.venue.fault(self.venue_now(), fault, false),
+            Trouble::Venue(fault) => self.venue.end(self.true_now(), fault),
             Trouble::Paused => self.resume(node),
             Trouble::Suspended => (0..self.nodes.len()).for_each(|index| self.resume(index)),
             Trouble::Killed | Trouble::Stopped => {

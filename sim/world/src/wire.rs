@@ -3,28 +3,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use sim_ctrader::ConnectionId;
 use tickcast_model::Cause;
 
-/// What a process has in its hands: no connection, one being opened, or one.
-pub(crate) enum Socket {
-    None,
-    Dialling { at: Duration, outcome: Outcome },
-    Up(Wire),
-}
+use crate::venue::Door;
 
-/// How a dialling ends.
-#[derive(Clone, Copy)]
-pub(crate) enum Outcome {
-    Connected,
-    Refused,
-    /// TCP was accepted, TLS is never answered.
-    Never,
+/// What a process has in its hands: no connection, one being opened, or one.
+pub(crate) enum Socket<L> {
+    None,
+    Dialling { at: Duration, door: Door },
+    Up(Wire<L>),
 }
 
 /// One connection: bytes on their way in both directions, in order, late, and cut anywhere.
-pub(crate) struct Wire {
-    pub(crate) id: ConnectionId,
+pub(crate) struct Wire<L> {
+    pub(crate) id: L,
     pub(crate) to_venue: Lane,
     pub(crate) to_ingest: Lane,
     /// The end of the connection as the ingest will see it, once everything before it has arrived.
@@ -65,8 +57,8 @@ impl Lane {
     }
 }
 
-impl Wire {
-    pub(crate) fn new(id: ConnectionId) -> Self {
+impl<L> Wire<L> {
+    pub(crate) fn new(id: L) -> Self {
         Self { id, to_venue: Lane::default(), to_ingest: Lane::default(), ends: None, lost: false }
     }
 

@@ -1,5 +1,7 @@
-use std::collections::VecDeque;
 use std::time::Duration;
+
+use crate::meter::Window;
+use crate::venue::Meter;
 
 /// Requests that are not historical, a second and connection (facts 3.4).
 const REQUESTS_PER_S_MAX: usize = 50;
@@ -7,9 +9,6 @@ const REQUESTS_PER_S_MAX: usize = 50;
 const HISTORICAL_PER_S_MAX: usize = 5;
 /// Refreshes in an hour: one for an expiry, one for each of a few reasons to believe in one. A loop makes hundreds.
 const REFRESHES_PER_HOUR_MAX: usize = 12;
-/// Dials in a minute by one process: waits of a second on average, with the shortest backoff a life has. A loop dials
-/// thousands of times.
-const DIALS_PER_MINUTE_MAX: usize = 120;
 
 const APPLICATION_HEARTBEAT: u64 = 51;
 const REFRESH_TOKEN_REQ: u64 = 2173;
@@ -18,24 +17,22 @@ const TRENDBARS_REQ: u64 = 2137;
 
 /// Holds what one process sends against what the venue allows, in any sliding window.
 #[derive(Default)]
-pub(crate) struct Meter {
+pub struct RequestMeter {
     requests: Window,
     historical: Window,
     refreshes: Window,
-    dials: Window,
 }
 
-impl Meter {
-    /// A new connection: its limits begin anew, the count of dials and refreshes does not.
-    pub(crate) fn dialled(&mut self, now: Duration) {
+impl Meter for RequestMeter {
+    /// Waits of a second on average, with the shortest backoff a life has. A loop dials thousands of times.
+    const DIALS_PER_MINUTE_MAX: usize = 120;
+
+    fn dialled(&mut self) {
         self.requests = Window::default();
         self.historical = Window::default();
-        let dials = self.dials.count(now, Duration::from_secs(60));
-        assert!(dials <= DIALS_PER_MINUTE_MAX, "{dials} dials within a minute");
     }
 
-    /// A frame goes out.
-    pub(crate) fn sent(&mut self, now: Duration, frame: &[u8]) {
+    fn sent(&mut self, now: Duration, frame: &[u8]) {
         let second = Duration::from_secs(1);
         match payload_type(frame) {
             APPLICATION_HEARTBEAT => {}
@@ -52,21 +49,6 @@ impl Meter {
                 }
             }
         }
-    }
-}
-
-/// Times within a sliding window.
-#[derive(Default)]
-struct Window(VecDeque<Duration>);
-
-impl Window {
-    /// Adds one at `now` and counts those of the last `window`.
-    fn count(&mut self, now: Duration, window: Duration) -> usize {
-        while self.0.front().is_some_and(|at| now - *at >= window) {
-            self.0.pop_front();
-        }
-        self.0.push_back(now);
-        self.0.len()
     }
 }
 

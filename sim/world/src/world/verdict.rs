@@ -1,18 +1,16 @@
-use std::collections::BTreeSet;
-
-use sim_ctrader::Venue;
-use tickcast_model::{DataState, Symbol, SymbolState};
+use tickcast_model::{DataState, SymbolState};
 
 use super::World;
 use crate::node::Term;
+use crate::venue::Venue;
 use crate::wire::Socket;
 
 /// Whether all is well, and whether that is true on both sides.
-impl World {
+impl<V: Venue> World<V> {
     /// True where receivers are told that all is well, and it is: on the one connection, at the venue too.
     pub(super) fn is_well(&mut self) -> bool {
         let wanted = self.wanted();
-        let now = self.venue_now();
+        let now = self.true_now();
         let Some(Term { supervisor, socket: Socket::Up(wire), .. }) =
             self.nodes.iter().find(|node| node.leads()).and_then(|node| node.term.as_ref())
         else {
@@ -29,12 +27,12 @@ impl World {
         for symbol in &wanted {
             match self.receiver.state(symbol) {
                 Some(SymbolState::Live) => live += 1,
-                Some(SymbolState::Closed) if !is_open(&mut self.venue, now, symbol) => {}
+                Some(SymbolState::Closed) if !self.venue.is_open(now, symbol) => {}
                 _ => return false,
             }
         }
         // A session that was lost without a word while nothing trades shows when something should.
-        if self.venue.subscribed(wire.id).len() < live {
+        if self.venue.streams(wire.id).len() < live {
             return false;
         }
         let data = if live > 0 { DataState::Live } else { DataState::Idle };
@@ -52,7 +50,7 @@ impl World {
             && wanted.iter().all(|symbol| self.receiver.state(symbol) == Some(SymbolState::Live))
     }
 
-    fn leader(&self) -> Option<&Term> {
+    fn leader(&self) -> Option<&Term<V>> {
         self.nodes.iter().find(|node| node.leads()).and_then(|node| node.term.as_ref())
     }
 
@@ -69,24 +67,16 @@ impl World {
         let term = self.leader().expect("a leader");
         let Socket::Up(wire) = &term.socket else { panic!("no connection after all troubles ended") };
         let session = term.supervisor.session().expect("a session");
-        assert_eq!(session.held(), wanted, "held is what is wanted");
-        let listings = self.venue.catalogue().listings();
-        let name = |id: &i64| {
-            listings.iter().find(|listing| listing.id == *id).map(|listing| listing.name.to_string())
-        };
-        let at_venue: BTreeSet<String> = self.venue.subscribed(wire.id).iter().filter_map(name).collect();
+        assert_eq!(V::held(session), wanted, "held is what is wanted");
         // It may stream more: what was let go just when it said that the session was over, and it was not.
-        let missing = wanted.iter().find(|symbol| !at_venue.contains(symbol.as_str()));
-        assert_eq!(missing, None, "the venue agrees");
-        assert_eq!(self.venue.connections().count(), 1, "one connection");
+        let streams = self.venue.streams(wire.id);
+        assert_eq!(wanted.difference(&streams).next(), None, "the venue agrees");
+        assert_eq!(self.venue.connections(), 1, "one connection");
         for symbol in &wanted {
             let tick = self.receiver.tick(symbol).expect("a price");
-            let id = listings.iter().find(|listing| listing.name == symbol.as_str()).unwrap().id;
-            let told = self.venue.sent(wire.id, id).unwrap();
-            let shown = (tick.bid.unwrap().units(), tick.ask.unwrap().units());
-            let venue = (i64::try_from(told.bid).unwrap(), i64::try_from(told.ask).unwrap());
-            let in_flight = !wire.to_ingest.is_empty();
-            assert!(in_flight || shown == venue, "{symbol}: {shown:?} is not the venue's {venue:?}");
+            if wire.to_ingest.is_empty() {
+                self.venue.assert_true(wire.id, symbol, tick);
+            }
         }
         let unknown = self.names.last().unwrap();
         if term.supervisor.wanted().contains(unknown) {
@@ -97,14 +87,4 @@ impl World {
             );
         }
     }
-}
-
-fn is_open(venue: &mut Venue, now: sim_ctrader::Now, symbol: &Symbol) -> bool {
-    let id = venue
-        .catalogue()
-        .listings()
-        .iter()
-        .find(|listing| listing.name == symbol.as_str())
-        .map(|listing| listing.id);
-    id.is_some_and(|id| venue.is_open(now, id))
 }
