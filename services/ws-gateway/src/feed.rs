@@ -24,6 +24,10 @@ pub struct Feed {
     events: u16,
     /// Somebody joined while the venue was away, and waits for the next event whatever it says.
     is_awaited: bool,
+    /// What there is of history is here, or will not come.
+    is_settled: bool,
+    /// Where history ended, until the next tick shows whether something is missing between.
+    filled_to: Option<Position>,
 }
 
 /// What became of an event.
@@ -31,6 +35,8 @@ pub struct Feed {
 pub enum Published {
     /// A tick readers have to be told of.
     Tick,
+    /// The same, and it is the first after history, which should have what is missing between.
+    TickAfterHole,
     /// A state readers may have to be told of.
     State,
     /// Its position was there before, or its state changes nothing.
@@ -96,13 +102,36 @@ impl Feed {
             state_version: 1,
             events: 0,
             is_awaited: false,
+            is_settled: false,
+            filled_to: None,
         }
     }
 
-    /// Whether all is known that can be. Before, a position may be unknown only for now.
+    /// Takes over ticks from history, and gives how many. They can only add to what is known, see [`Ring::fill`];
+    /// incarnations before `epoch` have been replaced.
+    pub fn fill(&mut self, mut frames: Vec<Arc<Frame>>, epoch: u64) -> usize {
+        let epoch = epoch.max(self.epoch);
+        frames.retain(|frame| frame.position.epoch >= epoch);
+        let Some(newest) = frames.iter().map(|frame| frame.position).max() else { return 0 };
+        self.epoch = epoch.max(newest.epoch);
+        let taken = self.ring.fill(frames);
+        self.filled_to = self.ring.last().map(|last| last.position).filter(|last| *last == newest);
+        taken
+    }
+
+    /// Whether ticks are missing between those that are known, which history might have.
+    pub fn has_hole(&self) -> bool {
+        self.ring.has_hole()
+    }
+
+    /// Says that what there is of history is here, or will not come.
+    pub fn settle(&mut self) {
+        self.is_settled = true;
+    }
+
+    /// Whether all is known that can be: history was read, or given up. Before, a position may be unknown only for now.
     pub fn is_settled(&self) -> bool {
-        // There is nothing that could still come.
-        true
+        self.is_settled
     }
 
     /// Takes an event from the bus. A tick is encoded here, once for everybody.
@@ -127,7 +156,12 @@ impl Feed {
                 if !tick.snapshot {
                     self.change_state(&StateChange::plain(SymbolState::Live));
                 }
-                Published::Tick
+                match self.filled_to.take() {
+                    Some(end) if end.epoch == event.position.epoch && end.seq + 1 < event.position.seq => {
+                        Published::TickAfterHole
+                    }
+                    _ => Published::Tick,
+                }
             }
             Body::State(state) => {
                 let was_awaited = self.accept();
@@ -167,6 +201,7 @@ impl Feed {
         }
         self.epoch = source.epoch;
         self.events = source.events;
+        self.is_settled = source.is_settled;
         self.ring.follow(&source.ring, from)
     }
 
@@ -392,5 +427,67 @@ mod tests {
         assert_eq!(feed.publish(&state(1, SymbolState::Live), 0), Published::OldEpoch);
         assert_eq!(feed.publish(&tick(2, 1, false), 0), Published::Tick);
         assert_eq!(feed.publish(&tick(2, 1, true), 0), Published::Repeated);
+    }
+
+    fn fill(feed: &mut Feed, ticks: &[(u64, u64)], epoch: u64) -> usize {
+        let frames = ticks.iter().map(|(epoch, seq)| {
+            let event = tick(*epoch, *seq, false);
+            let Body::Tick(tick) = event.body else { panic!("a tick") };
+            Arc::new(Frame::new(event.position, tick, 0, b"{}"))
+        });
+        feed.fill(frames.collect(), epoch)
+    }
+
+    #[test]
+    fn history_gives_a_new_channel_its_last_tick_and_proves_nothing_about_its_state() {
+        let mut feed = feed();
+        let mut reading = feed.join(false);
+        assert_eq!(all(&feed, &mut reading), ["pending "]);
+        assert_eq!(fill(&mut feed, &[(1, 1), (1, 2)], 0), 2);
+        assert_eq!(all(&feed, &mut reading), ["snapshot 2"]);
+        assert_eq!(feed.publish(&tick(1, 3, false), 0), Published::Tick);
+        assert_eq!(all(&feed, &mut reading), ["live ", "tick 3"]);
+    }
+
+    #[test]
+    fn history_of_a_replaced_incarnation_is_none() {
+        let mut feed = feed();
+        assert_eq!(fill(&mut feed, &[(1, 1), (1, 2)], 2), 0, "the venue's health tells of a later one");
+        feed.publish(&state(3, SymbolState::Pending), 0);
+        assert_eq!(fill(&mut feed, &[(2, 1)], 2), 0, "the channel has heard of a later one");
+        assert_eq!(fill(&mut feed, &[(2, 1), (3, 1)], 2), 1);
+        assert_eq!(feed.last().unwrap().position, Position { epoch: 3, seq: 1 });
+    }
+
+    #[test]
+    fn the_first_tick_after_history_tells_whether_some_are_missing_between() {
+        let mut whole = feed();
+        fill(&mut whole, &[(1, 1), (1, 2)], 0);
+        assert_eq!(whole.publish(&tick(1, 3, false), 0), Published::Tick);
+        assert_eq!(
+            whole.publish(&tick(1, 5, false), 0),
+            Published::Tick,
+            "later holes are no matter of history"
+        );
+        let mut holed = feed();
+        fill(&mut holed, &[(1, 1), (1, 2)], 0);
+        assert!(!holed.has_hole());
+        assert_eq!(holed.publish(&tick(1, 4, false), 0), Published::TickAfterHole);
+        assert!(holed.has_hole());
+        fill(&mut holed, &[(1, 2), (1, 3)], 0);
+        assert!(!holed.has_hole());
+    }
+
+    #[test]
+    fn who_follows_learns_that_history_is_settled() {
+        let mut source = feed();
+        let mut mirror = source.clone();
+        let next = source.end();
+        fill(&mut source, &[(1, 1), (1, 2)], 0);
+        source.settle();
+        assert!(!mirror.is_settled());
+        mirror.follow(&source, next);
+        assert!(mirror.is_settled());
+        assert_eq!(mirror.last().unwrap().position.seq, 2);
     }
 }

@@ -2,10 +2,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use slab::Slab;
-use tickcast_model::{ChannelEvent, Symbol, VenueId};
+use tickcast_model::{Body, ChannelEvent, Symbol, VenueId};
 
 use crate::feed::{Feed, Published, Reading};
 use crate::protocol::ChannelWriter;
+use crate::ring::Frame;
 
 /// Which channel: one symbol of one venue.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -48,13 +49,46 @@ impl Channel {
     /// Takes an event from the bus and marks the channel for its readers.
     pub fn publish(&self, event: &ChannelEvent, arrived_us: i64) -> Published {
         let published = lock(&self.feed).publish(event, arrived_us);
-        if matches!(published, Published::Tick | Published::State) {
-            // Not under the feed's lock: who reads meanwhile need not wait until everybody is told.
-            for (_, (reader, slot)) in lock(&self.readers).iter() {
-                reader.mark(*slot);
-            }
+        if matches!(published, Published::Tick | Published::TickAfterHole | Published::State) {
+            self.mark();
         }
         published
+    }
+
+    /// Takes over ticks from history, see [`Feed::fill`]; gives how many, and whether some are still missing between.
+    pub fn fill(&self, events: &[ChannelEvent], epoch: u64, arrived_us: i64) -> (usize, bool) {
+        // Encoded before the feed is locked: live ticks need not wait for it.
+        let writer = self.with_feed(|feed| feed.writer().clone());
+        let frames = events.iter().filter_map(|event| match &event.body {
+            Body::Tick(tick) => {
+                let json = writer.tick(tick, event.position);
+                Some(Arc::new(Frame::new(event.position, tick.clone(), arrived_us, &json)))
+            }
+            Body::State(_) => None,
+        });
+        let frames = frames.collect();
+        let mut feed = lock(&self.feed);
+        let taken = feed.fill(frames, epoch);
+        let has_hole = feed.has_hole();
+        drop(feed);
+        if taken > 0 {
+            self.mark();
+        }
+        (taken, has_hole)
+    }
+
+    /// Says that what there is of history was filled in, or will not come.
+    pub fn settle(&self) {
+        lock(&self.feed).settle();
+        self.mark();
+    }
+
+    /// Marks the channel for its readers; not under the feed's lock, for who reads meanwhile need not wait until everybody
+    /// is told.
+    fn mark(&self) {
+        for (_, (reader, slot)) in lock(&self.readers).iter() {
+            reader.mark(*slot);
+        }
     }
 }
 

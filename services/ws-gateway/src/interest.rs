@@ -12,11 +12,12 @@ use tickcast_bus::{Lease, decode_channel_event_of, encode_lease, lease_subject, 
 use tickcast_model::{Body, Symbol, VenueId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, debug, info_span, trace, warn};
 
 use crate::demand::Demand;
 use crate::feed::Published;
+use crate::history::{HistoryOrders, Wanted};
 use crate::hub::{Channel, ChannelKey, Hub};
 use crate::metrics::{GatewayMetrics, TickMetrics, seconds_between};
 use crate::session::VenueNumber;
@@ -58,6 +59,8 @@ pub struct Interest {
     pub hub: Arc<Hub>,
     /// What is counted.
     pub metrics: Arc<GatewayMetrics>,
+    /// Where channels' histories are asked for.
+    pub history: HistoryOrders,
     /// Wakes the task.
     pub signal: Arc<InterestSignal>,
     /// Name in the leases.
@@ -83,6 +86,8 @@ const PUMP_QUEUE: usize = 256;
 /// One channel's subscription on the bus; dropping it ends it.
 struct Held {
     _until: oneshot::Sender<()>,
+    wanted: Arc<Wanted>,
+    _reads_until: DropGuard,
     idle_since: Option<Instant>,
 }
 
@@ -93,7 +98,8 @@ struct Held {
 pub async fn run(mut interest: Interest, stop: CancellationToken) {
     let (streams, new_streams) = mpsc::channel(PUMP_QUEUE);
     let end_of_pump = CancellationToken::new();
-    let pump = tokio::spawn(pump(new_streams, interest.metrics.clone(), end_of_pump.clone()));
+    let (metrics, history) = (interest.metrics.clone(), interest.history.clone());
+    let pump = tokio::spawn(pump(new_streams, metrics, history, end_of_pump.clone()));
     let demands = || Demand::new(interest.holder.clone(), interest.lease_ttl);
     let mut venues: Vec<VenueInterest> = interest
         .venues
@@ -108,7 +114,11 @@ pub async fn run(mut interest: Interest, stop: CancellationToken) {
     loop {
         let is_up = *interest.bus.borrow_and_update();
         if is_up && !was_up {
-            venues.iter_mut().for_each(|venue| venue.demand.bus_came());
+            for venue in &mut venues {
+                venue.demand.bus_came();
+                // What was missed meanwhile may be there. The client has subscribed again before it said so.
+                venue.held.values().for_each(|held| interest.history.order(&held.wanted));
+            }
         }
         was_up = is_up;
         let mut next = Instant::now() + Duration::from_secs(3600);
@@ -231,10 +241,20 @@ impl Interest {
         debug!(%venue, %symbol, "channel taken up");
         let (until, ended) = oneshot::channel();
         let epoch = self.venues.epoch(number).clone();
-        let stream =
-            ChannelStream { subscriber, ended, channel: channel.clone(), metrics: metrics.clone(), epoch };
+        let (wanted, reads_until) = Wanted::new(channel.clone(), epoch.clone());
+        let stream = ChannelStream {
+            subscriber,
+            ended,
+            channel: channel.clone(),
+            metrics: metrics.clone(),
+            epoch,
+            wanted: wanted.clone(),
+        };
         streams.send(stream).await.ok()?;
-        Some(Held { _until: until, idle_since: None })
+        // After the subscription on the same connection: between what is read and what comes live nothing is lost, but
+        // what the stream did not have yet.
+        self.history.order(&wanted);
+        Some(Held { _until: until, wanted, _reads_until: reads_until, idle_since: None })
     }
 
     async fn publish(&self, venue: &VenueId, lease: &Lease) {
@@ -294,6 +314,7 @@ struct ChannelStream {
     metrics: Arc<TickMetrics>,
     /// The greatest epoch heard of from the venue.
     epoch: Arc<AtomicU64>,
+    wanted: Arc<Wanted>,
 }
 
 impl ChannelStream {
@@ -301,14 +322,22 @@ impl ChannelStream {
     ///
     /// One poll takes everything that waits, up to what the runtime allows a task at once, so that a burst costs one
     /// wake-up and one look at the clock.
-    fn poll_carry(&mut self, cx: &mut Context<'_>, metrics: &GatewayMetrics) -> Poll<()> {
+    fn poll_carry(
+        &mut self,
+        cx: &mut Context<'_>,
+        metrics: &GatewayMetrics,
+        history: &HistoryOrders,
+    ) -> Poll<()> {
         if self.ended.poll_unpin(cx).is_ready() {
             return Poll::Ready(());
         }
         let mut arrived_us = None;
         while let Some(message) = ready!(self.subscriber.poll_next_unpin(cx)) {
             let arrived_us = *arrived_us.get_or_insert_with(unix_us);
-            take(&self.channel, &self.epoch, &self.metrics, &message, arrived_us, metrics);
+            let published = take(&self.channel, &self.epoch, &self.metrics, &message, arrived_us, metrics);
+            if published == Some(Published::TickAfterHole) {
+                history.order(&self.wanted);
+            }
         }
         Poll::Ready(())
     }
@@ -318,11 +347,12 @@ impl ChannelStream {
 async fn pump(
     mut new_streams: mpsc::Receiver<ChannelStream>,
     metrics: Arc<GatewayMetrics>,
+    history: HistoryOrders,
     end: CancellationToken,
 ) {
     let carry = |mut stream: ChannelStream| {
-        let metrics = metrics.clone();
-        poll_fn(move |cx| stream.poll_carry(cx, &metrics))
+        let (metrics, history) = (metrics.clone(), history.clone());
+        poll_fn(move |cx| stream.poll_carry(cx, &metrics, &history))
     };
     let mut carried = FuturesUnordered::new();
     loop {
@@ -334,6 +364,7 @@ async fn pump(
     }
 }
 
+/// Brings one message to the hub; gives what became of its event, where it is one of now.
 fn take(
     channel: &Channel,
     epoch: &AtomicU64,
@@ -341,21 +372,21 @@ fn take(
     message: &Message,
     arrived_us: i64,
     metrics: &GatewayMetrics,
-) {
+) -> Option<Published> {
     let key = channel.key();
     let event = match decode_channel_event_of(&key.symbol, &message.payload) {
         Ok(event) => event,
         Err(error) => {
             metrics.bad_events.inc();
             warn!(venue = %key.venue, symbol = %key.symbol, %error, "unreadable event");
-            return;
+            return None;
         }
     };
     let known = epoch.load(Ordering::Relaxed);
     if event.position.epoch < known {
         // The channel itself may not have heard of the new leader yet.
         ticks.old_epoch.inc();
-        return;
+        return None;
     }
     if event.position.epoch > known {
         epoch.fetch_max(event.position.epoch, Ordering::Relaxed);
@@ -363,7 +394,7 @@ fn take(
     let published = channel.publish(&event, arrived_us);
     trace!(venue = %key.venue, symbol = %key.symbol, position = ?event.position, ?published, "event");
     match published {
-        Published::Tick => {
+        Published::Tick | Published::TickAfterHole => {
             ticks.received.inc();
             metrics.encodes.inc();
             if let Body::Tick(tick) = &event.body
@@ -380,4 +411,5 @@ fn take(
         Published::Repeated => _ = ticks.repeated.inc(),
         Published::OldEpoch => _ = ticks.old_epoch.inc(),
     }
+    Some(published)
 }

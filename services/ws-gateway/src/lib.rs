@@ -34,6 +34,8 @@ pub mod form;
 pub mod gateway;
 /// From a venue's health to its status.
 pub mod health;
+/// Reads channels' last ticks from the history into their rings.
+pub mod history;
 /// The channels and their readers.
 pub mod hub;
 /// What is read compared with what is subscribed and leased; events from the bus to the hub.
@@ -70,9 +72,11 @@ pub mod wire;
 pub mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Event;
 use serde_json::json;
+use tickcast_bus::History;
 use tickcast_service::Context;
 use tokio::sync::watch as tokio_watch;
 use tokio::task::JoinSet;
@@ -83,6 +87,7 @@ use api::Admin;
 use ask::Asker;
 use bulletin::Bulletin;
 use gateway::Gateway;
+use history::HistoryOrders;
 use hub::Hub;
 use interest::{Interest, InterestSignal};
 use limits::Doors;
@@ -114,6 +119,9 @@ pub enum GatewayError {
 
 /// Messages one bus subscription holds before it drops: seconds of a fast symbol.
 const SUBSCRIPTION_CAPACITY: usize = 1_024;
+
+/// The server that holds the history answers by then, or not at all.
+const HISTORY_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs the gateway until `context.stop` is cancelled, then moves its clients elsewhere and withdraws its leases.
 ///
@@ -173,12 +181,16 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     }
     let admin = Admin { bus: client.clone(), anonymous: config.anonymous_admin };
     let asker = Arc::new(Asker::new(client.clone(), metrics.clone()));
+    let (orders, new_orders) = HistoryOrders::new(config.channels_max, metrics.clone());
+    let history = History::new(client.clone(), HISTORY_ANSWERS_WITHIN);
+    tasks.spawn(history::run(history, config.ring_ticks, new_orders, metrics.clone(), end.clone()));
     let interest = Interest {
         client,
         bus,
         venues,
         hub,
         metrics,
+        history: orders,
         signal,
         holder: context.instance.clone(),
         lease_ttl: config.lease_ttl,

@@ -58,6 +58,29 @@ pub struct GatewayMetrics {
     health: Family<Labels, Gauge>,
     bus_up: Gauge,
     refused: Counters,
+    history_reads: Counters,
+    history: HistoryMetrics,
+}
+
+/// The counters of the reads of channels' histories.
+#[derive(Clone)]
+pub struct HistoryMetrics {
+    /// Done.
+    pub read: Counter,
+    /// Not done, for there is no history.
+    pub absent: Counter,
+    /// Not done, for something went wrong.
+    pub failed: Counter,
+    /// Not tried, as one had just got no answer.
+    pub spared: Counter,
+    /// Not finished, as nobody wants it any more.
+    pub let_go: Counter,
+    /// Done a second time, as ticks were missing between history and what came live.
+    pub again: Counter,
+    /// Ticks found.
+    pub filled: Counter,
+    /// How long they took.
+    pub duration: Histogram,
 }
 
 /// The counters of one venue's ticks.
@@ -106,6 +129,18 @@ impl GatewayMetrics {
         let latency_family = Histograms::new_with_constructor(latency);
         let to_socket = vec![("stage", "gateway_to_socket".to_owned())];
         let to_socket = latency_family.get_or_create(&to_socket).clone();
+        let history_reads = Counters::default();
+        let reads = |result: &str| history_reads.get_or_create(&vec![("result", result.to_owned())]).clone();
+        let history = HistoryMetrics {
+            read: reads("read"),
+            absent: reads("absent"),
+            failed: reads("failed"),
+            spared: reads("spared"),
+            let_go: reads("let_go"),
+            again: Counter::default(),
+            filled: Counter::default(),
+            duration: latency(),
+        };
         let metrics = Self {
             connections: Gauge::default(),
             opened: Counter::default(),
@@ -134,6 +169,8 @@ impl GatewayMetrics {
             health: Family::default(),
             bus_up: Gauge::default(),
             refused: Counters::default(),
+            history_reads,
+            history,
         };
         let r = registry;
         r.register("connections", "Clients connected now", metrics.connections.clone());
@@ -171,7 +208,26 @@ impl GatewayMetrics {
         r.register("why_questions_refused", "Those too many", metrics.why_refused.clone());
         let answers = metrics.why_answers.clone();
         r.register("why_answers", "Answers to why a symbol is quiet, by the first wrong hop", answers);
+        r.register("history_reads", "Reads of channels' histories, by result", metrics.history_reads.clone());
+        r.register(
+            "history_reads_again",
+            "Second reads, as ticks were missing between history and what came live",
+            metrics.history.again.clone(),
+        );
+        r.register("history_ticks_filled", "Ticks taken from history", metrics.history.filled.clone());
+        let reading = metrics.history.duration.clone();
+        r.register_with_unit(
+            "history_read",
+            "How long a read of a channel's history took",
+            Unit::Seconds,
+            reading,
+        );
         metrics
+    }
+
+    /// The counters of the reads of channels' histories.
+    pub fn history(&self) -> HistoryMetrics {
+        self.history.clone()
     }
 
     /// The counters of a venue's ticks.

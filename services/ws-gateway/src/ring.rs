@@ -1,4 +1,6 @@
+use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::mem::take;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -122,6 +124,8 @@ pub struct Ring {
     incarnation: u16,
     /// The last ticks of earlier incarnations, oldest first; the last one ended `incarnation - 1`.
     ends: VecDeque<Position>,
+    /// Grows with each [`Ring::fill`], after which frames cannot be counted on; it may wrap.
+    fills: u32,
 }
 
 /// Ends of incarnations remembered. A reader that slept through more restarts of the ingest than this (its connection
@@ -192,6 +196,7 @@ impl Ring {
             first: None,
             incarnation: 0,
             ends: VecDeque::new(),
+            fills: 0,
         }
     }
 
@@ -234,7 +239,76 @@ impl Ring {
         Order::Next
     }
 
-    /// The number of the frame that comes next, counted over the life of the ring.
+    /// Puts ticks in from elsewhere, in any order: before, between and behind those that are here. Gives how many.
+    ///
+    /// Only those of the newest incarnation of all count: an older one has ended, and nobody here was in it. Readers need
+    /// not be told, for a cursor is a position: who is beyond a tick does not get it, and who is before it is not told that
+    /// it is missing.
+    pub fn fill(&mut self, mut frames: Vec<Arc<Frame>>) -> usize {
+        // The tick itself before its repeats.
+        frames.sort_by_key(|frame| (frame.position, frame.tick.snapshot));
+        frames.dedup_by_key(|frame| frame.position);
+        let Some(newest) = frames.last().map(|frame| frame.position) else { return 0 };
+        let epoch = self.last().map_or(newest.epoch, |last| last.position.epoch.max(newest.epoch));
+        frames.retain(|frame| frame.position.epoch == epoch);
+        let ahead = match self.last().map(|last| last.position) {
+            Some(last) => frames.split_off(frames.partition_point(|frame| frame.position <= last)),
+            None => {
+                // Who waits for the first tick begins with the last known one.
+                self.first = Some(newest);
+                self.frames.extend(frames.split_off(frames.len().saturating_sub(self.capacity)));
+                self.fills = self.fills.wrapping_add(1);
+                return self.frames.len();
+            }
+        };
+        self.put_between(frames) + ahead.into_iter().filter(|f| self.push(f.clone()) == Order::Next).count()
+    }
+
+    /// Puts ticks in that are not beyond the newest one, in strictly growing positions.
+    fn put_between(&mut self, frames: Vec<Arc<Frame>>) -> usize {
+        let mut merged = VecDeque::with_capacity(self.capacity);
+        let (mut here, mut others) = (take(&mut self.frames).into_iter().rev(), frames.into_iter().rev());
+        let (mut own, mut other) = (here.next(), others.next());
+        let mut taken = 0;
+        // From the newest back, as far as there is room.
+        while merged.len() < self.capacity {
+            let order = match (&own, &other) {
+                (Some(own), Some(other)) => own.position.cmp(&other.position),
+                (Some(_), None) => Ordering::Greater,
+                (None, Some(_)) => Ordering::Less,
+                (None, None) => break,
+            };
+            let next = match order {
+                Ordering::Greater => std::mem::replace(&mut own, here.next()),
+                Ordering::Less => {
+                    taken += 1;
+                    std::mem::replace(&mut other, others.next())
+                }
+                Ordering::Equal => {
+                    let known = std::mem::replace(&mut own, here.next());
+                    let again = std::mem::replace(&mut other, others.next());
+                    // What is here may be a repeat of the tick.
+                    if known.as_ref().is_some_and(|known| known.tick.snapshot) { again } else { known }
+                }
+            };
+            merged.extend(next);
+        }
+        merged.make_contiguous().reverse();
+        self.frames = merged;
+        self.fills = self.fills.wrapping_add(1);
+        taken
+    }
+
+    /// Whether ticks of the newest incarnation are missing between those that are here.
+    pub fn has_hole(&self) -> bool {
+        let Some(last) = self.last() else { return false };
+        let newest = self.frames.iter().filter(|frame| frame.position.epoch == last.position.epoch);
+        let mut seqs = newest.map(|frame| frame.position.seq);
+        let Some(mut before) = seqs.next() else { return false };
+        seqs.any(|seq| seq != std::mem::replace(&mut before, seq) + 1)
+    }
+
+    /// The number of the frame that comes next, counted since the last [`Ring::fill`] at least.
     pub fn end(&self) -> u64 {
         self.gone + self.frames.len() as u64
     }
@@ -243,6 +317,10 @@ impl Ring {
     ///
     /// Where the other ring has dropped some of it meanwhile, the jump in the numbers says so.
     pub fn follow(&mut self, source: &Self, from: u64) -> u64 {
+        if self.fills != source.fills {
+            self.clone_from(source);
+            return source.end();
+        }
         let passed = usize::try_from(from.saturating_sub(source.gone)).unwrap_or(usize::MAX);
         for frame in source.frames.iter().skip(passed) {
             self.push(frame.clone());
@@ -378,299 +456,5 @@ impl Ring {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn frame(epoch: u64, seq: u64) -> Arc<Frame> {
-        let json = format!("{{\"epoch\":\"{epoch}\",\"seq\":{seq}}}");
-        Arc::new(Frame::new(Position { epoch, seq }, tick(false), 0, json.as_bytes()))
-    }
-
-    fn tick(snapshot: bool) -> Tick {
-        Tick {
-            bid: None,
-            ask: None,
-            last: None,
-            digits: 5,
-            venue_time_ms: None,
-            received_us: 0,
-            snapshot,
-            delayed_s: None,
-        }
-    }
-
-    fn ring(capacity: usize, ticks: &[(u64, u64)]) -> Ring {
-        let mut ring = Ring::new(capacity);
-        for (epoch, seq) in ticks {
-            ring.push(frame(*epoch, *seq));
-        }
-        ring
-    }
-
-    fn all(ring: &Ring, cursor: &mut Cursor) -> Vec<String> {
-        std::iter::from_fn(|| ring.next(cursor))
-            .map(|item| match item {
-                Item::Snapshot(f) => format!("snapshot {}.{}", f.position.epoch, f.position.seq),
-                Item::Tick(f) => format!("tick {}.{}", f.position.epoch, f.position.seq),
-                Item::Gap(g) => format!("gap {}.{}-{}", g.epoch, g.from, g.to),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_snapshot_is_the_same_message_with_a_mark() {
-        let frame = frame(1, 2);
-        assert_eq!(payload_of(frame.text()), &br#"{"epoch":"1","seq":2}"#[..]);
-        assert_eq!(payload_of(frame.snapshot()), &br#"{"epoch":"1","seq":2,"snapshot":true}"#[..]);
-        let marked = Frame::new(Position::default(), tick(true), 0, b"{\"snapshot\":true}");
-        assert_eq!(marked.snapshot(), marked.text());
-    }
-
-    #[test]
-    fn a_reader_gets_the_last_known_tick_and_then_what_follows() {
-        let mut ring = ring(4, &[(1, 1), (1, 2)]);
-        let mut cursor = ring.join();
-        ring.push(frame(1, 3));
-        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.2", "tick 1.3"]);
-        assert_eq!(all(&ring, &mut cursor), [] as [&str; 0]);
-    }
-
-    #[test]
-    fn a_reader_that_was_lapped_before_its_snapshot_begins_with_the_newest_tick() {
-        let mut ring = ring(2, &[(1, 5)]);
-        let mut cursor = ring.join();
-        for seq in 6..=9 {
-            ring.push(frame(1, seq));
-        }
-        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.9"]);
-        ring.push(frame(1, 10));
-        assert_eq!(all(&ring, &mut cursor), ["tick 1.10"]);
-    }
-
-    #[test]
-    fn a_cursor_is_small_and_numbers_of_any_size_are_exact() {
-        assert_eq!(size_of::<Cursor>(), 8);
-        let base = (1 << SEQ_BITS) - 2;
-        let mut ring = ring(8, &[(1, base)]);
-        let mut cursor = ring.join();
-        for seq in [base + 1, base + 2, base + 3, base + 6] {
-            ring.push(frame(1, seq));
-        }
-        let expected = [
-            format!("snapshot 1.{base}"),
-            format!("tick 1.{}", base + 1),
-            format!("tick 1.{}", base + 2),
-            format!("tick 1.{}", base + 3),
-            format!("gap 1.{}-{}", base + 4, base + 5),
-            format!("tick 1.{}", base + 6),
-        ];
-        assert_eq!(all(&ring, &mut cursor), expected);
-        assert_eq!(cursor, ring.tip());
-    }
-
-    #[test]
-    fn a_ring_that_follows_another_tells_its_readers_the_same() {
-        let mut source = ring(4, &[(1, 1), (1, 2)]);
-        let mut mirror = source.clone();
-        let mut next = source.end();
-        let mut cursor = mirror.join();
-        source.push(frame(1, 3));
-        next = mirror.follow(&source, next);
-        assert_eq!(all(&mirror, &mut cursor), ["snapshot 1.2", "tick 1.3"]);
-        for seq in 4..=9 {
-            source.push(frame(1, seq));
-        }
-        source.push(frame(2, 2));
-        next = mirror.follow(&source, next);
-        assert_eq!(
-            all(&mirror, &mut cursor),
-            ["gap 1.4-6", "tick 1.7", "tick 1.8", "tick 1.9", "gap 2.1-1", "snapshot 2.2"]
-        );
-        assert_eq!(mirror.follow(&source, next), source.end());
-        assert_eq!(all(&mirror, &mut cursor), [] as [&str; 0]);
-    }
-
-    #[test]
-    fn who_joined_before_the_first_tick_starts_with_it() {
-        let mut ring = ring(2, &[]);
-        let (mut quick, mut slow) = (ring.join(), ring.join());
-        ring.push(frame(1, 41));
-        assert_eq!(all(&ring, &mut quick), ["snapshot 1.41"]);
-        ring.push(frame(1, 42));
-        ring.push(frame(1, 43));
-        assert_eq!(all(&ring, &mut slow), ["gap 1.41-41", "snapshot 1.42", "tick 1.43"]);
-    }
-
-    #[test]
-    fn a_jump_in_the_numbers_is_a_gap() {
-        let mut ring = ring(8, &[(1, 1)]);
-        let mut cursor = ring.join();
-        ring.push(frame(1, 4));
-        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.1", "gap 1.2-3", "tick 1.4"]);
-    }
-
-    #[test]
-    fn a_new_incarnation_starts_over_with_a_snapshot() {
-        let mut ring = ring(8, &[(1, 7)]);
-        let mut cursor = ring.join();
-        ring.push(frame(2, 1));
-        ring.push(frame(2, 2));
-        ring.push(frame(3, 3));
-        assert_eq!(
-            all(&ring, &mut cursor),
-            ["snapshot 1.7", "snapshot 2.1", "tick 2.2", "gap 3.1-2", "snapshot 3.3"]
-        );
-    }
-
-    #[test]
-    fn who_was_lapped_over_several_incarnations_is_told_of_each() {
-        let mut ring = ring(1, &[(1, 7)]);
-        let mut cursor = ring.join();
-        assert_eq!(all(&ring, &mut cursor), ["snapshot 1.7"]);
-        for (epoch, seq) in [(1, 8), (1, 9), (2, 1), (2, 2), (3, 1), (3, 2)] {
-            ring.push(frame(epoch, seq));
-        }
-        let expected = ["gap 1.8-9", "gap 2.1-2", "gap 3.1-1", "snapshot 3.2"];
-        assert_eq!(all(&ring, &mut cursor), expected);
-    }
-
-    #[test]
-    fn a_tick_that_is_not_new_is_refused() {
-        let mut ring = ring(4, &[(2, 5)]);
-        assert_eq!(ring.push(frame(2, 5)), Order::Repeated);
-        assert_eq!(ring.push(frame(2, 4)), Order::Repeated);
-        assert_eq!(ring.push(frame(1, 99)), Order::OldEpoch);
-        assert_eq!(ring.push(frame(2, 6)), Order::Next);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Op {
-        Publish { skip: u64 },
-        Repeat,
-        Restart { skip: u64 },
-        Join,
-        Leave(usize),
-        Read { reader: usize, items: usize },
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        prop_oneof![
-            8 => Just(Op::Publish { skip: 0 }),
-            2 => (1u64..5).prop_map(|skip| Op::Publish { skip }),
-            1 => Just(Op::Repeat),
-            1 => (0u64..3).prop_map(|skip| Op::Restart { skip }),
-            2 => Just(Op::Join),
-            1 => any::<usize>().prop_map(Op::Leave),
-            5 => (any::<usize>(), 0usize..12).prop_map(|(reader, items)| Op::Read { reader, items }),
-        ]
-    }
-
-    /// What a reader must see, kept beside the real cursor: every tick since it joined, lost ones too.
-    struct Model {
-        cursor: Cursor,
-        snapshot: Option<Position>,
-        published: u64,
-        delivered: u64,
-        missed: u64,
-        last: Option<Position>,
-        items: usize,
-    }
-
-    impl Model {
-        fn see(&mut self, item: &Item<'_>, newest: Position) {
-            self.items += 1;
-            if self.items == 1
-                && let Some(known) = self.snapshot
-            {
-                let Item::Snapshot(frame) = item else { panic!("{item:?} before the snapshot") };
-                if frame.position != known {
-                    // Lapped before it began: it begins with the newest, and what was before is none of it.
-                    assert_eq!(frame.position, newest, "the barrier");
-                    self.published = 0;
-                }
-                self.last = Some(frame.position);
-                return;
-            }
-            match item {
-                Item::Gap(gap) => {
-                    let from = Position { epoch: gap.epoch, seq: gap.from };
-                    assert!(self.last.is_none_or(|last| last < from), "a gap over what was there");
-                    self.missed += gap.missed();
-                    self.last = Some(Position { epoch: gap.epoch, seq: gap.to });
-                }
-                Item::Snapshot(frame) => self.deliver(frame.position),
-                Item::Tick(frame) => self.deliver(frame.position),
-            }
-        }
-
-        fn deliver(&mut self, position: Position) {
-            if let Some(last) = self.last {
-                let next = if last.epoch == position.epoch { last.seq + 1 } else { 1 };
-                assert!(position > last, "twice");
-                assert_eq!(position.seq, next, "a hole unannounced");
-            }
-            self.delivered += 1;
-            self.last = Some(position);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn delivered_and_missed_are_what_was_published(capacity in 1usize..10,
-                                                       ops in proptest::collection::vec(op(), 1..300)) {
-            let mut ring = Ring::new(capacity);
-            let mut at = Position { epoch: 1, seq: 0 };
-            let mut readers: Vec<Model> = Vec::new();
-            // Restarts are kept below what a ring remembers.
-            let mut restarts = 0;
-            for op in ops {
-                match op {
-                    Op::Publish { skip } => {
-                        let empty = ring.last().is_none();
-                        at.seq += 1 + skip;
-                        prop_assert_eq!(ring.push(frame(at.epoch, at.seq)), Order::Next);
-                        // What was lost before the first tick there ever was is nobody's.
-                        let count = if empty { 1 } else { 1 + skip };
-                        readers.iter_mut().for_each(|reader| reader.published += count);
-                    }
-                    Op::Repeat => {
-                        if let Some(last) = ring.last().map(|last| last.position) {
-                            prop_assert_eq!(ring.push(frame(last.epoch, last.seq)), Order::Repeated);
-                        }
-                    }
-                    Op::Restart { skip } if restarts < ENDS_MAX - 1 => {
-                        restarts += 1;
-                        let empty = ring.last().is_none();
-                        at = Position { epoch: at.epoch + 1, seq: 1 + skip };
-                        prop_assert_eq!(ring.push(frame(at.epoch, at.seq)), Order::Next);
-                        let count = if empty { 1 } else { 1 + skip };
-                        readers.iter_mut().for_each(|reader| reader.published += count);
-                    }
-                    Op::Restart { .. } => {}
-                    Op::Join => readers.push(Model {
-                        cursor: ring.join(),
-                        snapshot: ring.last().map(|last| last.position),
-                        published: 0, delivered: 0, missed: 0, last: None, items: 0,
-                    }),
-                    Op::Leave(n) => if !readers.is_empty() { readers.swap_remove(n % readers.len()); },
-                    Op::Read { reader, items } => if !readers.is_empty() {
-                        let n = reader % readers.len();
-                        for _ in 0..items {
-                            let Some(item) = ring.next(&mut readers[n].cursor) else { break };
-                            readers[n].see(&item, at);
-                        }
-                    },
-                }
-            }
-            for reader in &mut readers {
-                while let Some(item) = ring.next(&mut reader.cursor) {
-                    reader.see(&item, at);
-                }
-                prop_assert_eq!(reader.delivered + reader.missed, reader.published);
-                prop_assert_eq!(reader.cursor, ring.tip());
-            }
-        }
-    }
-}
+#[path = "ring_tests.rs"]
+mod tests;

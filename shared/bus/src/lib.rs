@@ -3,6 +3,7 @@
 //! Floor 1: knows the values of [`tickcast_model`] and NATS, and neither a venue nor a browser. It holds no state.
 
 mod client;
+mod history;
 mod message;
 mod subject;
 mod tick;
@@ -15,6 +16,9 @@ mod wire {
 }
 
 pub use client::{BusSettings, Variable, connect};
+pub use history::{
+    ChannelHistory, Ensured, HISTORY_STREAM, History, HistoryBounds, HistoryError, HistoryStorage,
+};
 pub use message::{
     decode_catalogue, decode_channel_event, decode_health, decode_lease, encode_catalogue,
     encode_channel_event, encode_health, encode_lease,

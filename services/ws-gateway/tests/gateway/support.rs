@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a harness of tests: it fails by panicking")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use async_nats::Client;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tickcast_bus::{
-    BusSettings, Explanation, Lease, catalogue_subject, decode_lease, decode_why, demand_subject,
-    encode_catalogue, encode_channel_event, encode_explanation, encode_health, health_subject, lease_subject,
-    reconnect_subject, tick_subject, why_subject,
+    BusSettings, Ensured, Explanation, History, HistoryBounds, HistoryStorage, Lease, catalogue_subject,
+    decode_lease, decode_why, demand_subject, encode_catalogue, encode_channel_event, encode_explanation,
+    encode_health, health_subject, lease_subject, reconnect_subject, tick_subject, why_subject,
 };
 use tickcast_model::{
     AuthState, Body, Catalogue, ChannelEvent, DataState, Hop, Instrument, LinkState, Position, Price,
@@ -21,7 +22,7 @@ use tickcast_model::{
 };
 use tickcast_service::{Context, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
@@ -61,13 +62,38 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Nats {
     pub(crate) port: u16,
     process: Option<Child>,
+    /// Where JetStream keeps its things, where there is one.
+    store: Option<PathBuf>,
 }
 
 impl Nats {
     pub(crate) async fn start() -> Self {
-        let mut nats = Self { port: free_port(), process: None };
+        let mut nats = Self { port: free_port(), process: None, store: None };
         nats.begin().await;
         nats
+    }
+
+    /// Starts one with JetStream.
+    pub(crate) async fn start_with_jetstream() -> Self {
+        let port = free_port();
+        let store = std::env::temp_dir().join(format!("tickcast-gateway-{}-{port}", std::process::id()));
+        let mut nats = Self { port, process: None, store: Some(store) };
+        nats.begin().await;
+        nats
+    }
+
+    /// Creates the stream of all ticks, as an ingest would.
+    pub(crate) async fn record(&self) -> History {
+        let history = History::new(self.client().await, DEADLINE);
+        let bounds = HistoryBounds {
+            storage: HistoryStorage::Memory,
+            replicas: 1,
+            age_max: Duration::from_secs(3_600),
+            events_per_channel_max: 256,
+            bytes_max: 16 << 20,
+        };
+        assert_eq!(history.ensure(&bounds, true).await.unwrap(), Ensured::Created);
+        history
     }
 
     /// Starts it (again) on its port.
@@ -75,6 +101,9 @@ impl Nats {
         let port = self.port.to_string();
         let mut command = Command::new("nats-server");
         command.args(["-a", "127.0.0.1", "-p", &port]).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(store) = &self.store {
+            command.arg("-js").arg("-sd").arg(store);
+        }
         self.process = Some(command.spawn().expect("nats-server is installed"));
         eventually("nats-server", async || TcpStream::connect(("127.0.0.1", self.port)).await.ok()).await;
     }
@@ -104,6 +133,60 @@ impl Nats {
 impl Drop for Nats {
     fn drop(&mut self) {
         self.kill();
+        if let Some(store) = &self.store {
+            let _ = std::fs::remove_dir_all(store);
+        }
+    }
+}
+
+/// The way to a nats-server, which can be cut.
+pub(crate) struct Cable {
+    addr: SocketAddr,
+    whole: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Cable {
+    pub(crate) async fn lay(nats: &Nats) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (whole, is_whole) = watch::channel(true);
+        let port = nats.port;
+        let task = tokio::spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut is_whole = is_whole.clone();
+                tokio::spawn(async move {
+                    if !*is_whole.borrow_and_update() {
+                        return;
+                    }
+                    let Ok(mut far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = is_whole.wait_for(|whole| !whole) => {}
+                    }
+                });
+            }
+        });
+        Self { addr, whole, task }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://{}", self.addr)
+    }
+
+    pub(crate) fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.whole.send_replace(true);
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -337,7 +420,12 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts it with short times and these settings, and waits until it is ready.
     pub(crate) async fn start(nats: &Nats, settings: &[(&str, &str)]) -> Self {
-        let gateway = Self::begin(nats, settings).await;
+        Self::start_at(nats.url(), settings).await
+    }
+
+    /// The same, with its bus at this address.
+    pub(crate) async fn start_at(bus: String, settings: &[(&str, &str)]) -> Self {
+        let gateway = Self::begin_at(bus, settings).await;
         eventually("a ready gateway", async || gateway.context.ready.reasons().is_empty().then_some(()))
             .await;
         gateway
@@ -345,8 +433,12 @@ impl Gateway {
 
     /// Starts it, and waits only for its listener.
     pub(crate) async fn begin(nats: &Nats, settings: &[(&str, &str)]) -> Self {
+        Self::begin_at(nats.url(), settings).await
+    }
+
+    async fn begin_at(url: String, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
-        let (url, port_text) = (nats.url(), port.to_string());
+        let port_text = port.to_string();
         let mut pairs = vec![
             ("NATS_URL", url.as_str()),
             ("WS_ADDR", "127.0.0.1"),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::*;
 use crate::bulletin::Bulletin;
 use crate::catalogue::Book;
+use crate::feed::Feed;
 use crate::hub::Hub;
 use crate::limits::{ClientLimits, Doors};
 use crate::metrics::GatewayMetrics;
@@ -135,6 +136,8 @@ pub(super) struct Bench {
     pub(super) registry: Registry,
     pub(super) now: Instant,
     pub(super) seqs: HashMap<String, u64>,
+    /// Channels have a history, which a test gives; else they are settled as soon as they are there.
+    pub(super) has_history: bool,
 }
 
 impl Bench {
@@ -165,7 +168,7 @@ impl Bench {
         });
         let now = Instant::now();
         let shard = Shard::new(gateway.clone(), Arc::new(Mailbox::new(|| {})), now);
-        let bench = Self { shard, gateway, registry, now, seqs: HashMap::new() };
+        let bench = Self { shard, gateway, registry, now, seqs: HashMap::new(), has_history: false };
         if has_catalogue {
             bench.learn_names();
         }
@@ -207,10 +210,19 @@ impl Bench {
         Browser { number, pipe }
     }
 
+    fn pass(&mut self) {
+        self.shard.pass(self.now);
+        let channels = if self.has_history { Vec::new() } else { self.gateway.hub.channels() };
+        for channel in channels.into_iter().filter(|channel| !channel.with_feed(Feed::is_settled)) {
+            channel.settle();
+            self.shard.pass(self.now);
+        }
+    }
+
     /// Runs passes until nothing is due now.
     pub(super) fn settle(&mut self) {
         for _ in 0..1000 {
-            self.shard.pass(self.now);
+            self.pass();
             if self.shard.deadline() > self.now && !self.shard.mailbox.take_notice() {
                 return;
             }
@@ -222,7 +234,7 @@ impl Bench {
         let until = self.now + time;
         while self.shard.deadline() <= until {
             self.now = self.now.max(self.shard.deadline());
-            self.shard.pass(self.now);
+            self.pass();
         }
         self.now = until;
         self.settle();
@@ -243,23 +255,24 @@ impl Bench {
         let seq = self.seqs.entry(symbol.to_owned()).or_default();
         *seq += 1 + skip;
         let seq = *seq;
-        let body = Body::Tick(Tick {
-            bid: Price::new(110_000, 5),
-            ask: None,
-            last: None,
-            digits: 5,
-            venue_time_ms: None,
-            received_us: 0,
-            snapshot: false,
-            delayed_s: None,
-        });
-        let key =
-            ChannelKey { venue: VenueId::new("ctrader").unwrap(), symbol: Symbol::new(symbol).unwrap() };
-        let event = ChannelEvent { symbol: key.symbol.clone(), position: Position { epoch: 1, seq }, body };
-        if let Some(channel) = self.gateway.hub.channel(&key) {
-            channel.publish(&event, 0);
+        if let Some(channel) = self.channel(symbol) {
+            channel.publish(&event(symbol, seq), 0);
         }
         seq
+    }
+
+    /// The history of a channel that is open comes.
+    pub(super) fn fill(&mut self, symbol: &str, seqs: std::ops::RangeInclusive<u64>) {
+        let channel = self.channel(symbol).unwrap();
+        let events: Vec<ChannelEvent> = seqs.map(|seq| event(symbol, seq)).collect();
+        channel.fill(&events, 0, 0);
+        channel.settle();
+        self.settle();
+    }
+
+    fn channel(&self, symbol: &str) -> Option<Arc<crate::hub::Channel>> {
+        let venue = VenueId::new("ctrader").unwrap();
+        self.gateway.hub.channel(&ChannelKey { venue, symbol: Symbol::new(symbol).unwrap() })
     }
 
     pub(super) fn tick(&mut self, symbol: &str) {
@@ -276,6 +289,20 @@ impl Bench {
             .unwrap_or_else(|| panic!("{text}"));
         line.split(' ').nth(1).unwrap().parse().unwrap()
     }
+}
+
+fn event(symbol: &str, seq: u64) -> ChannelEvent {
+    let body = Body::Tick(Tick {
+        bid: Price::new(110_000, 5),
+        ask: None,
+        last: None,
+        digits: 5,
+        venue_time_ms: None,
+        received_us: 0,
+        snapshot: false,
+        delayed_s: None,
+    });
+    ChannelEvent { symbol: Symbol::new(symbol).unwrap(), position: Position { epoch: 1, seq }, body }
 }
 
 /// Type and seq of each message about a channel.

@@ -75,6 +75,44 @@ fn a_position_ahead_of_this_gateway_is_waited_for_shortly() {
 }
 
 #[test]
+fn while_a_channels_history_is_on_its_way_the_answer_waits_and_so_do_its_live_ticks() {
+    let mut bench = Bench::new(0);
+    bench.has_history = true;
+    let (recovers, plain, too_old) = (bench.open(), bench.open(), bench.open());
+    assert_eq!(resumed(&mut bench, &recovers, "1", 17), [] as [Value; 0]);
+    bench.subscribe(&plain, &["EURUSD"]);
+    bench.seqs.insert("EURUSD".into(), 20);
+    bench.tick("EURUSD");
+    assert_eq!(resumed(&mut bench, &too_old, "1", 3), [] as [Value; 0]);
+    assert_eq!(said(&plain.hear()), ["tick 21"], "who did not ask for the past need not wait");
+    assert_eq!(recovers.hear(), [] as [Value; 0]);
+    bench.fill("EURUSD", 15..=20);
+    bench.pass_time(Duration::from_millis(10));
+    let heard = recovers.hear();
+    assert_eq!(heard[0]["results"][0]["recovered"], true);
+    assert_eq!(said(&heard[1..]), ["tick 18", "tick 19", "tick 20", "tick 21"]);
+    let heard = too_old.hear();
+    assert_eq!(heard[0]["results"][0]["recovered"], false);
+    assert_eq!(said(&heard[1..]), ["tick 21"]);
+    bench.tick("EURUSD");
+    for browser in [&recovers, &plain, &too_old] {
+        assert_eq!(said(&browser.hear()), ["tick 22"]);
+    }
+}
+
+#[test]
+fn a_history_that_never_comes_keeps_an_answer_waiting_two_seconds() {
+    let mut bench = Bench::new(0);
+    bench.has_history = true;
+    let browser = bench.open();
+    assert_eq!(resumed(&mut bench, &browser, "1", 17), [] as [Value; 0]);
+    bench.pass_time(Duration::from_millis(1_999));
+    assert_eq!(browser.hear(), [] as [Value; 0]);
+    bench.pass_time(Duration::from_millis(1));
+    assert_eq!(browser.hear()[0]["results"][0]["recovered"], false);
+}
+
+#[test]
 fn what_is_joined_beside_something_that_waits_is_told_after_the_answer_too() {
     let mut bench = busy();
     let browser = bench.open();
@@ -136,7 +174,7 @@ fn a_resume_before_the_venues_names_are_known_waits_for_them() {
     assert_eq!(resumed(&mut bench, &early, "1", 3), [] as [Value; 0]);
     bench.learn_names();
     bench.settle();
-    bench.pass_time(Duration::from_millis(10));
+    bench.pass_time(Duration::from_millis(20));
     // Nothing of the channel is known, so there is nothing to go on from.
     assert_eq!(early.hear()[0]["results"][0]["recovered"], false);
 
