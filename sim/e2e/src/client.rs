@@ -107,10 +107,20 @@ impl Client {
         timeout(DEADLINE, self.sink.send(message)).await.unwrap().unwrap();
     }
 
-    /// Subscribes these symbols and gives the answer.
+    /// Subscribes these symbols of the default source and gives the answer.
     pub async fn subscribe(&mut self, symbols: &[&str]) -> Value {
-        self.send(json!({"type": "subscribe", "symbols": symbols, "id": self.next})).await;
+        self.ask_for(json!({"type": "subscribe", "symbols": symbols})).await
+    }
+
+    /// Subscribes these symbols of a source and gives the answer.
+    pub async fn subscribe_at(&mut self, source: &str, symbols: &[&str]) -> Value {
+        self.ask_for(json!({"type": "subscribe", "source": source, "symbols": symbols})).await
+    }
+
+    async fn ask_for(&mut self, mut request: Value) -> Value {
         let id = self.next;
+        request["id"] = id.into();
+        self.send(request).await;
         self.expect("the answer to subscribe", |message| {
             message["type"] == "subscribeResponse" && message["id"] == id
         })
@@ -304,23 +314,29 @@ async fn read(mut stream: SplitStream<Socket>, shared: Arc<Shared>, mut paused: 
 impl Seen {
     fn take(&mut self, message: Value) {
         assert!(self.messages.len() < MESSAGES_MAX, "too many messages for a test");
-        let symbol = message["symbol"].as_str().unwrap_or_default().as_bytes();
+        let channel = channel_of(&message);
         match message["type"].as_str() {
             Some("tick") => {
                 if let Some(position) = position(&message) {
-                    self.audit.tick(symbol, position, message["snapshot"] == true);
+                    self.audit.tick(&channel, position, message["snapshot"] == true);
                 }
             }
-            Some("gap") => self.audit.gap(symbol, message["missed"].as_u64().unwrap_or_default()),
+            Some("gap") => self.audit.gap(&channel, message["missed"].as_u64().unwrap_or_default()),
             Some("unsubscribeResponse") => {
                 for result in message["results"].as_array().into_iter().flatten() {
-                    self.audit.forget(result["symbol"].as_str().unwrap_or_default().as_bytes());
+                    self.audit.forget(&channel_of(result));
                 }
             }
             _ => {}
         }
         self.messages.push(message);
     }
+}
+
+/// What tells the channel of a message or a result from all others.
+fn channel_of(message: &Value) -> Vec<u8> {
+    let [source, symbol] = ["source", "symbol"].map(|name| message[name].as_str().unwrap_or_default());
+    format!("{source} {symbol}").into_bytes()
 }
 
 fn position(tick: &Value) -> Option<Position> {

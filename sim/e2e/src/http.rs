@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -17,6 +17,19 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// In words, where there is no answer.
 pub async fn fetch(addr: SocketAddr, method: &str, path: &str) -> Result<(u16, String), String> {
+    send(addr, method, path, String::new()).await
+}
+
+/// Sends a body of JSON, or nothing, to a page: status code and body of the answer.
+///
+/// # Errors
+/// In words, where there is no answer.
+pub(crate) async fn send(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    body: String,
+) -> Result<(u16, String), String> {
     let words = |error: &dyn std::fmt::Display| format!("{method} {path}: {error}");
     let asking = async {
         let stream = TcpStream::connect(addr).await.map_err(|error| words(&error))?;
@@ -25,7 +38,8 @@ pub async fn fetch(addr: SocketAddr, method: &str, path: &str) -> Result<(u16, S
             .map_err(|error| words(&error))?;
         let connection = tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header("host", addr.to_string());
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let request = request.header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
         let response = sender.send_request(request).await.map_err(|error| words(&error))?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map_err(|error| words(&error))?.to_bytes();

@@ -15,7 +15,9 @@ mod http;
 mod nats;
 mod place;
 mod process;
+mod scene;
 mod spine;
+mod venue;
 mod wait;
 
 pub use client::{Client, tick_numbers};
@@ -23,5 +25,7 @@ pub use http::{fetch, fetch_json};
 pub use nats::{LEASE_KEY, Nats};
 pub use place::{Place, binary};
 pub use process::{Process, Signal};
-pub use spine::{Gateway, Ingest, SECRETS, Setup, Sim, Spine};
+pub use scene::{axes, cause_code};
+pub use spine::{Feed, Gateway, Ingest, Setup, Sim, Spine};
+pub use venue::{SECRETS, Venue};
 pub use wait::{DEADLINE, eventually, within};

@@ -5,26 +5,26 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::http::{fetch, fetch_json};
+use crate::http::{fetch, fetch_json, send};
 use crate::nats::Nats;
 use crate::place::{Place, binary};
 use crate::process::Process;
+use crate::venue::Venue;
 use crate::wait::eventually;
-
-/// Secrets of the test's own; no log may show them.
-pub const SECRETS: [(&str, &str); 2] =
-    [("CLIENT_SECRET", "s3cret-of-the-app-71c2"), ("ACCESS_TOKEN", "t0ken-of-the-trader-9b4e")];
 
 type Variables = &'static [(&'static str, &'static str)];
 
 /// What a test wants to be different; everything else is as [`Spine`] says.
 #[derive(Clone, Copy)]
 pub struct Setup {
+    /// The venues, at most two; cTrader alone by default. The first is the default source, [`Spine::sim`] and
+    /// [`Spine::ingest`], the second is [`Spine::other`].
+    pub venues: &'static [Venue],
     /// How many gateways; one by default.
     pub gateways: usize,
-    /// Settings of the simulator.
+    /// Settings of the first venue's simulator.
     pub sim: Variables,
-    /// Settings of the ingest.
+    /// Settings of the first venue's ingest.
     pub ingest: Variables,
     /// Settings of the gateways.
     pub gateway: Variables,
@@ -32,9 +32,25 @@ pub struct Setup {
     pub all: Variables,
 }
 
+impl Setup {
+    /// Everything as it is by default, with this venue alone.
+    pub fn of(venue: Venue) -> Self {
+        let venues: &'static [Venue] = match venue {
+            Venue::CTrader => &[Venue::CTrader],
+            Venue::TradingView => &[Venue::TradingView],
+        };
+        Self { venues, ..Self::default() }
+    }
+
+    /// The same for a venue beside the first: what a test wants to be different is meant for the first.
+    fn beside(&self) -> Self {
+        Self { sim: &[], ingest: &[], ..*self }
+    }
+}
+
 impl Default for Setup {
     fn default() -> Self {
-        Self { gateways: 1, sim: &[], ingest: &[], gateway: &[], all: &[] }
+        Self { venues: &[Venue::CTrader], gateways: 1, sim: &[], ingest: &[], gateway: &[], all: &[] }
     }
 }
 
@@ -48,6 +64,8 @@ pub struct Spine {
     pub ingest: Ingest,
     /// The venue.
     pub sim: Sim,
+    /// The venue beside it, where [`Setup::venues`] has a second.
+    pub other: Option<Feed>,
     /// The bus.
     pub nats: Nats,
     setup: Setup,
@@ -59,20 +77,36 @@ impl Spine {
     pub async fn start(setup: Setup) -> Self {
         let place = Place::new();
         let nats = Nats::start(place.path()).await;
-        let sim = Sim::start(&place, &setup).await;
+        let venue = setup.venues[0];
+        let sim = Sim::start_venue(&place, &setup, venue).await;
         let ingest = Ingest::start(&place, &setup, &nats, &sim).await;
+        let mut other = None;
+        if let Some(venue) = setup.venues.get(1) {
+            let setup = setup.beside();
+            let sim = Sim::start_venue(&place, &setup, *venue).await;
+            other = Some(Feed { ingest: Ingest::start(&place, &setup, &nats, &sim).await, sim });
+        }
         let mut gateways = Vec::new();
         for index in 0..setup.gateways {
             gateways.push(Gateway::start(&place, &setup, &nats, index).await);
         }
-        let spine = Self { gateways, ingest, sim, nats, setup, place };
-        spine.ingest.ready().await;
-        spine.ingest.logged_in().await;
+        let spine = Self { gateways, ingest, sim, other, nats, setup, place };
+        for ingest in std::iter::once(&spine.ingest).chain(spine.other.as_ref().map(|other| &other.ingest)) {
+            ingest.ready().await;
+            ingest.logged_in().await;
+        }
         for gateway in &spine.gateways {
             gateway.ready().await;
-            gateway.knows_the_venue().await;
+            for venue in setup.venues {
+                gateway.knows(*venue).await;
+            }
         }
         spine
+    }
+
+    /// The first venue.
+    pub fn venue(&self) -> Venue {
+        self.sim.venue
     }
 
     /// Where its programs run and write.
@@ -119,20 +153,35 @@ impl Spine {
     }
 }
 
+/// A venue and its ingest.
+pub struct Feed {
+    /// The ingest.
+    pub ingest: Ingest,
+    /// The venue.
+    pub sim: Sim,
+}
+
 /// The venue in a box.
 pub struct Sim {
+    /// Which.
+    pub venue: Venue,
     /// The process.
     pub process: Process,
     /// Its admin pages.
     pub admin: SocketAddr,
-    venue: SocketAddr,
+    addr: SocketAddr,
     ca_file: PathBuf,
 }
 
 impl Sim {
-    /// Starts one alone; [`Spine::start`] starts it with everything else.
+    /// Starts the first venue alone; [`Spine::start`] starts it with everything else.
     pub async fn start(place: &Place, setup: &Setup) -> Self {
-        let ca_file = place.path().join("sim-ca.pem");
+        Self::start_venue(place, setup, setup.venues[0]).await
+    }
+
+    async fn start_venue(place: &Place, setup: &Setup, venue: Venue) -> Self {
+        let name = venue.simulator();
+        let ca_file = place.path().join(format!("{name}-ca.pem"));
         let mut environment = variables(&[
             ("SIM_ADDR", "127.0.0.1:0"),
             ("ADMIN_ADDR", "127.0.0.1:0"),
@@ -140,48 +189,47 @@ impl Sim {
             ("SIM_SYMBOLS", "50"),
             ("SIM_TICKS_PER_S", "20"),
             ("SIM_SEED", "1"),
-            ("SIM_CLIENT_SECRET", SECRETS[0].1),
-            ("SIM_ACCESS_TOKEN", SECRETS[1].1),
         ]);
+        environment.extend(variables(venue.simulator_settings()));
         environment.extend(variables(setup.all));
         environment.extend(variables(setup.sim));
-        let mut process =
-            Process::start(place.path(), "sim-ctrader", &binary("sim-ctrader"), &[], &environment);
+        let mut process = Process::start(place.path(), &name, &binary(&name), &[], &environment);
         let admin = process.listening("admin").await;
-        let venue = process.listening("venue").await;
-        Self { process, admin, venue, ca_file }
+        let addr = process.listening("venue").await;
+        Self { venue, process, admin, addr, ca_file }
     }
 
     /// The settings with which an ingest reaches it.
     pub fn ingest_environment(&self, nats_url: &str) -> Vec<(String, String)> {
-        variables(&[
+        let own = self.venue.ingest_settings(self.addr, &self.ca_file);
+        let mut environment = variables(&[
             ("NATS_URL", nats_url),
-            ("CTRADER_HOST", "localhost"),
-            ("CTRADER_PORT", &self.venue.port().to_string()),
-            ("CTRADER_CA_FILE", self.ca_file.to_str().unwrap()),
-            ("CTRADER_CLIENT_ID", "sim-app"),
-            ("CTRADER_CLIENT_SECRET", SECRETS[0].1),
-            ("CTRADER_ACCESS_TOKEN", SECRETS[1].1),
-            ("CTRADER_ACCOUNT_ID", "1000001"),
             ("BACKOFF_MIN_MS", "100"),
             ("BACKOFF_MAX_MS", "500"),
             ("CONNECT_TIMEOUT_MS", "2000"),
             ("LINGER_MS", "500"),
-        ])
+        ]);
+        environment.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        environment
     }
 
     /// Switches a fault on, or lets it happen once.
     pub async fn fault(&self, name: &str) {
-        self.ask("POST", &format!("/faults/{name}")).await;
+        self.ask("POST", &format!("/faults/{name}"), String::new()).await;
+    }
+
+    /// The same with what can be chosen.
+    pub async fn fault_with(&self, name: &str, params: &Value) {
+        self.ask("POST", &format!("/faults/{name}"), params.to_string()).await;
     }
 
     /// Switches a fault off.
     pub async fn heal(&self, name: &str) {
-        self.ask("DELETE", &format!("/faults/{name}")).await;
+        self.ask("DELETE", &format!("/faults/{name}"), String::new()).await;
     }
 
-    async fn ask(&self, method: &str, path: &str) {
-        let (status, body) = fetch(self.admin, method, path).await.unwrap();
+    async fn ask(&self, method: &str, path: &str, body: String) {
+        let (status, body) = send(self.admin, method, path, body).await.unwrap();
         assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
     }
 
@@ -227,6 +275,7 @@ pub struct Ingest {
     pub process: Process,
     /// Its admin pages.
     pub admin: SocketAddr,
+    venue: Venue,
 }
 
 impl Ingest {
@@ -234,15 +283,15 @@ impl Ingest {
         let mut environment = sim.ingest_environment(&nats.url());
         environment.extend(variables(setup.all));
         environment.extend(variables(setup.ingest));
-        let program = binary("ingest-ctrader");
-        let mut process = Process::start(place.path(), "ingest-ctrader", &program, &[], &environment);
+        let name = sim.venue.ingest();
+        let mut process = Process::start(place.path(), &name, &binary(&name), &[], &environment);
         let admin = process.listening("admin").await;
-        Self { process, admin }
+        Self { process, admin, venue: sim.venue }
     }
 
     /// Waits until it says it is ready.
     pub async fn ready(&self) {
-        ready(self.admin, "ingest-ctrader").await;
+        ready(self.admin, &self.venue.ingest()).await;
     }
 
     /// Waits until it is logged in at the venue and knows what the venue offers.
@@ -286,11 +335,12 @@ pub struct Gateway {
 
 impl Gateway {
     async fn start(place: &Place, setup: &Setup, nats: &Nats, index: usize) -> Self {
+        let venues: Vec<_> = setup.venues.iter().map(|venue| venue.name()).collect();
         let mut environment = variables(&[
             ("NATS_URL", &nats.url()),
             ("WS_ADDR", "127.0.0.1"),
             ("WS_PORT", "0"),
-            ("GATEWAY_VENUES", "ctrader"),
+            ("GATEWAY_VENUES", &venues.join(",")),
             ("LEASE_TTL_MS", "3000"),
             ("INTEREST_LINGER_MS", "500"),
             ("DRAIN_MS", "500"),
@@ -310,12 +360,13 @@ impl Gateway {
     }
 
     /// Waits until the venue is connected and its symbols are known here.
-    async fn knows_the_venue(&self) {
+    async fn knows(&self, venue: Venue) {
         let mut client = self.client().await;
         client.send(json!({"type": "connect"})).await;
         client
             .expect("the venue connected, with its symbols", |message| {
-                message["status"] == "connected" && message["availableSymbols"].is_array()
+                let connected = message["source"] == venue.name() && message["status"] == "connected";
+                connected && message["availableSymbols"].is_array()
             })
             .await;
     }
