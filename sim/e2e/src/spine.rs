@@ -228,6 +228,11 @@ impl Sim {
         self.ask("DELETE", &format!("/faults/{name}"), String::new()).await;
     }
 
+    /// Switches all faults off.
+    pub async fn heal_all(&self) {
+        self.ask("DELETE", "/faults", String::new()).await;
+    }
+
     async fn ask(&self, method: &str, path: &str, body: String) {
         let (status, body) = send(self.admin, method, path, body).await.unwrap();
         assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
