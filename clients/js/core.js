@@ -467,6 +467,8 @@ export class Core {
         this.#release(channel, true);
         return this.#refused(channel, result);
       }
+      channel.waits = result.code === 'VENUE_DOWN';
+      if (channel.state?.state === 'refused') this.#state(channel, { ...channel.state, state: 'pending', code: result.code, message: result.message });
       const isOn = result.recovered === true || !channel.epoch;
       if (channel.owner === conn) return;
       if (!isOn) channel.broken = true;
@@ -498,7 +500,7 @@ export class Core {
     const found = this.channels.get(keyOf(source, symbol));
     if (found) return found;
     for (const other of this.channels.values()) {
-      if (other.last || (other.source ?? source) !== source || lookup(other.symbol) !== lookup(symbol)) continue;
+      if (!other.waits || other.last || (other.source ?? source) !== source || lookup(other.symbol) !== lookup(symbol)) continue;
       return this.#respell(conn, other, { source, symbol });
     }
   }

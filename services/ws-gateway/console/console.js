@@ -1,13 +1,11 @@
-// Tickcast console: venue health and live prices from one gateway, over the public browser protocol only.
+// Tickcast console: venue health and live prices from one gateway, over the client that any page may use.
 //
-// Messages change a model and nothing else; one animation frame paints the rows that changed and are in view.
-// Wanted symbols are a level: after every change and every reconnect they are compared with what this connection asked for.
+// What the client tells changes a model and nothing else; one animation frame paints the rows that changed and are in view.
+
+import { Tickcast } from './tickcast.js';
 
 const ROWS_MAX = 1000;              // MAX_SUBSCRIPTIONS of a gateway as it comes
-const CHUNK = 200;                  // symbols per request, far below MAX_MESSAGE_BYTES
-const BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 30000;
-const STABLE_AFTER_MS = 10000;      // an open connection this old forgets the failed attempts
-const OPEN_TIMEOUT_MS = 10000, SILENCE_MS = 40000, PING_EVERY_MS = 10000;
+const PLACES_TICKS = 200;         // so many ticks show how many decimals a symbol has
 const QUIET_AFTER_MS = 10000;       // a live row this long without a tick offers to say why
 const WHY_EVERY_MS = 1500;
 const BUCKET_MS = 500, BUCKETS = 120;   // a sparkline is one minute
@@ -22,18 +20,8 @@ const mark = (node, name, value) => { if (node.dataset[name] !== value) node.dat
 const count = (n) => n.toLocaleString('en');
 const lookup = (name) => name.replace(/[/\s]/g, '').toUpperCase();
 
-// ---- time: the server's clock, learned from pongs (best round trip wins) and bounded by heartbeats
-
-const clock = { offset: 0, rtt: Infinity, known: false, at: 0 };
 const local = () => performance.timeOrigin + performance.now();
-const serverNow = () => local() + clock.offset;
-
-function learnClock(timestamp, rtt) {
-  const now = local(), offset = timestamp + rtt / 2 - now;
-  // A worse round trip says nothing new, unless the best is old or the two cannot both be true (a machine that slept).
-  const contradicts = Math.abs(offset - clock.offset) > rtt + clock.rtt;
-  if (rtt <= clock.rtt || now - clock.at > 60000 || contradicts || !clock.known) Object.assign(clock, { offset, rtt, known: true, at: now });
-}
+const serverNow = () => feed.serverNow();
 
 function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
@@ -57,23 +45,25 @@ function addRow(source, symbol, first = false) {
   if (rows.has(key)) return null;
   if (rows.size >= ROWS_MAX) { notice(`This page shows up to ${count(ROWS_MAX)} symbols; remove some first.`); return null; }
   const row = {
-    key, source, symbol, about: '', bid: null, ask: null, mid: null, dir: 0, epoch: '', seq: 0, at: 0,
+    key, source, symbol, about: '', bid: null, ask: null, mid: null, dir: 0, at: 0, ticks: 0,
     state: 'pending', code: '', message: '', until: 0, delayedS: null, gaps: 0, missed: 0, digits: 0, pip: null,
     samples: new Float64Array(BUCKETS).fill(NaN), bucket: 0, cut: true, drawn: -1, inView: false, ui: null,
   };
   rows.set(key, row);
   knowInstrument(row);
   mountRow(row, first);
+  row.subscription = feed.subscribe({ symbols: symbol, source }, (event) => heard(row, event));
   return row;
 }
 
 function removeRow(row) {
+  row.subscription?.close();
   rows.delete(row.key);
   dirty.delete(row);
   unmountRow(row);
 }
 
-/** Adds or removes the chosen symbols, then brings gateway, address bar and words in line. */
+/** Adds or removes the chosen symbols, then brings address bar and words in line. */
 function choose(source, symbols, wanted) {
   firstOpen = false;
   for (const symbol of symbols) {
@@ -84,7 +74,7 @@ function choose(source, symbols, wanted) {
   changed();
 }
 
-function changed() { writeHash(); reconcileSoon(); paintWords(); }
+function changed() { writeHash(); paintWords(); }
 
 function knowInstrument(row) {
   const known = venues.get(row.source)?.names.get(row.symbol);
@@ -96,141 +86,54 @@ function knowInstrument(row) {
 
 // ---- the connection to the gateway
 
-const link = { now: null, next: null, old: null, timer: 0, retryAt: 0, attempt: 0, stopped: '', why: '' };
-const socketUrl = () => { const url = new URL('ws', location.href); url.protocol = url.protocol.replace('http', 'ws'); url.hash = url.search = ''; return url.href; };
+const feed = new Tickcast();
+const link = { ...feed.connection, rtt: Infinity, retryAt: 0, why: '' };
+const isOpen = () => link.state === 'open';
 
-function dial() {
-  clearTimeout(link.timer);
-  link.timer = 0; link.retryAt = 0; link.stopped = '';
-  const socket = new WebSocket(socketUrl());
-  const conn = { socket, asked: new Map(), requests: new Map(), id: 0, since: local(), heard: local(), pinged: 0, open: false };
-  if (link.now) link.next = conn; else link.now = conn;
-  socket.onopen = () => opened(conn);
-  socket.onmessage = (event) => { conn.heard = local(); receive(conn, event.data); };
-  socket.onclose = (event) => closed(conn, event.code, event.reason);
-  paintWords();
-}
-
-function opened(conn) {
-  conn.open = true; conn.since = local();
-  if (conn === link.next) { link.old = link.now; link.now = conn; link.next = null; }
-  else for (const row of rows.values()) Object.assign(row, { epoch: '', seq: 0, cut: true });
-  send(conn, { type: 'connect' });
-  ping(conn);
-  reconcile();
-  say('Connected to the gateway.');
-  paintWords();
-}
-
-function closed(conn, code, reason) {
-  conn.socket.onopen = conn.socket.onmessage = conn.socket.onclose = null;
-  conn.socket.close();
-  if (conn === link.old) { link.old = null; return; }
-  if (conn === link.next) link.next = null;
-  else if (link.next) { link.now = link.next; link.next = null; return paintWords(); }
-  else { link.now = null; for (const row of rows.values()) { row.cut = true; touch(row); } }
-  if (code === 4001 || (code >= 4500 && code <= 4999)) {
-    link.stopped = code === 4001 ? 'The gateway wants a login this page does not have' : 'The gateway asks this page not to come back';
-    if (reason) link.stopped += `: ${reason}`;
-    say(link.stopped);
-  } else if (!link.timer) {
-    link.why = closeWords(code, reason);
-    const slow = code === 1008 || code === 1009 || code === 4003;
-    const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(link.attempt, 5));
-    redialIn(slow ? BACKOFF_MAX_MS / 2 * (1 + Math.random()) : Math.max(200, Math.random() * ceiling));
+feed.on('connection', (now) => {
+  const wasOpen = isOpen(), { state } = link;
+  Object.assign(link, now, { retryAt: now.retryInMs === undefined ? 0 : local() + now.retryInMs });
+  if (now.code !== undefined) link.why = closeWords(now.code, now.reason);
+  if (isOpen() && !wasOpen) say('Connected to the gateway.');
+  if (wasOpen && !isOpen()) {
+    for (const row of rows.values()) { row.cut = true; touch(row); }
+    if (now.state !== 'stopped') say('The connection to the gateway is lost; reconnecting.');
   }
+  if (now.state === 'stopped' && state !== 'stopped') say(link.why);
   paintWords();
-}
-
-function redialIn(ms) {
-  clearTimeout(link.timer);
-  link.attempt += 1;
-  link.retryAt = local() + ms;
-  link.timer = setTimeout(dial, ms);
-  if (!link.now && link.attempt === 1) say('The connection to the gateway is lost; reconnecting.');
-}
+});
+feed.on('status', onStatus);
+feed.on('latency', ({ rttMs }) => { link.rtt = rttMs; });
+feed.on('error', (m) => { if (m.code !== 'NOT_SUBSCRIBED') notice(`The gateway says: ${m.message ?? m.code}`); });
 
 function closeWords(code, reason) {
   const words = {
     1001: 'The gateway is going away', 1012: 'The gateway is restarting', 1008: 'The gateway refused this page (policy)', 1009: 'The gateway found a message too big',
-    4002: 'This page could not keep up', 4003: 'The gateway has no room for another connection', 4004: 'The handshake took too long',
-  }[code] ?? (link.attempt || !ticks ? 'The gateway does not answer' : 'The connection was lost');
+    4001: 'The gateway wants a login this page does not have', 4002: 'This page could not keep up', 4003: 'The gateway has no room for another connection', 4004: 'The handshake took too long',
+  }[code] ?? (code >= 4500 ? 'The gateway asks this page not to come back' : link.attempt > 1 ? 'The gateway does not answer' : 'The connection was lost');
   return reason ? `${words}: ${reason}` : words;
 }
 
-function send(conn, message) { if (conn?.open && conn.socket.readyState === 1) conn.socket.send(JSON.stringify(message)); }
-function ping(conn) { conn.pinged = local(); send(conn, { type: 'ping' }); }
+// ---- what a row is told
 
-/** Compares the wanted rows with what this connection was asked for, and asks for the difference. */
-function reconcile() {
-  const conn = link.now;
-  if (!conn?.open) return;
-  const add = new Map(), drop = new Map();
-  const into = (map, source, symbol) => { if (!map.has(source)) map.set(source, []); map.get(source).push(symbol); };
-  // A row removed and added again is another row: it is dropped and asked for anew, so its last price comes again.
-  for (const [key, row] of conn.asked) if (rows.get(key) !== row) { conn.asked.delete(key); into(drop, row.source, row.symbol); }
-  for (const row of rows.values()) if (!conn.asked.has(row.key)) { conn.asked.set(row.key, row); into(add, row.source, row.symbol); }
-  for (const [type, map] of [['unsubscribe', drop], ['subscribe', add]]) for (const [source, all] of map) {
-    for (let i = 0; i < all.length; i += CHUNK) {
-      const symbols = all.slice(i, i + CHUNK), id = ++conn.id;
-      if (type === 'subscribe') conn.requests.set(id, { source, symbols });
-      send(conn, { type, source, symbols, id });
-    }
-  }
-  settle(conn);
+function heard(row, event) {
+  // Asked for before the venue's list was known, it may come back in the venue's spelling.
+  if (event.symbol !== row.symbol && !respell(row, event.symbol)) return;
+  if (event.type === 'tick') onTick(row, event);
+  else if (event.type === 'symbolState') onSymbolState(row, event);
+  else if (event.type === 'gap') { row.gaps += 1; row.missed += event.missed ?? 0; touch(row); }
 }
 
-let reconcileTimer = 0;
-function reconcileSoon(ms = 40) { reconcileTimer ||= setTimeout(() => { reconcileTimer = 0; reconcile(); }, ms); }
-
-/** The connection before a goaway is closed once this one has everything it asked for. */
-function settle(conn) {
-  if (link.old && conn === link.now && !conn.requests.size) { const old = link.old; closed(old, 1000, ''); }
-}
-
-// ---- messages
-
-function receive(conn, text) {
-  let message;
-  try { message = JSON.parse(text); } catch { return; }
-  switch (message?.type) {
-    case 'tick': return onTick(conn, message, text);
-    case 'status': return onStatus(message);
-    case 'symbolState': return onSymbolState(conn, message);
-    case 'gap': return onGap(message);
-    case 'subscribeResponse': return onSubscribed(conn, message);
-    case 'pong': return learnClock(message.timestamp, local() - conn.pinged);
-    case 'heartbeat': if (!clock.known || message.timestamp > serverNow() + 50) clock.offset = message.timestamp - local(); return;
-    case 'goaway': if (conn === link.now) { redialIn(message.reconnectInMs ?? Math.random() * BACKOFF_MIN_MS); paintWords(); } return;
-    case 'error': return onError(conn, message);
-  }
-}
-
-function isNewer(row, { epoch, seq }) {
-  if (row.epoch === epoch) return seq > row.seq;
-  try { return row.epoch === '' || BigInt(epoch) > BigInt(row.epoch); } catch { return true; }
-}
-
-/** The row a message is about. A name asked for before the venue's list was known may come back in the venue's spelling. */
-function rowOf(conn, { source, symbol }) {
-  const row = rows.get(keyOf(source, symbol));
-  if (row) return row;
-  // A venue without a list takes names as they are: another spelling is another symbol.
-  if (venues.get(source)?.open) return null;
-  for (const other of rows.values()) if (other.state === 'pending' && other.source === source && lookup(other.symbol) === lookup(symbol)) return respell(conn, other, symbol);
-  return null;
-}
-
-function onTick(conn, tick, text) {
+function onTick(row, tick) {
   ticks++;
-  const row = rowOf(conn, tick);
-  if (!row || !isNewer(row, tick)) return;
-  row.epoch = tick.epoch; row.seq = tick.seq; row.at = tick.receivedAt ?? tick.timestamp;
-  const quoted = tick.bid != null || tick.ask != null;
-  if (row.mid === null) for (const [, places] of text.matchAll(quoted ? /"(?:bid|ask)":-?\d+\.(\d+)/g : /"price":-?\d+\.(\d+)/g)) row.digits = Math.max(row.digits, places.length);
+  row.at = tick.receivedAt ?? tick.timestamp;
   row.bid = tick.bid ?? null; row.ask = tick.ask ?? null;
+  // Numbers do not show their last zeros, so it takes some to see how many places there are.
+  const shown = row.bid === null && row.ask === null ? [tick.price] : [row.bid, row.ask];
+  if (row.pip === null && row.ticks++ < PLACES_TICKS) for (const price of shown) row.digits = Math.max(row.digits, String(price ?? '').split('.')[1]?.length ?? 0);
   if (row.delayedS !== (tick.delayedS ?? null)) { row.delayedS = tick.delayedS ?? null; paintWordsSoon(); }
   const mid = tick.price ?? (row.bid !== null && row.ask !== null ? (row.bid + row.ask) / 2 : row.bid ?? row.ask);
+  if (row.mid === null) learnInstrumentsSoon();
   if (mid !== row.mid) { if (row.mid !== null) row.dir = mid > row.mid ? 1 : -1; row.mid = mid; }
   if (!tick.snapshot && (row.state === 'pending' || row.state === 'stale')) setState(row, 'live', '', '', 0);
   sample(row);
@@ -254,65 +157,25 @@ function setState(row, state, code, message, until) {
   paintWordsSoon();
 }
 
-function onSymbolState(conn, m) {
-  const row = rowOf(conn, m);
-  if (!row) return;
+function onSymbolState(row, m) {
   const news = m.state === 'refused' && row.state !== 'refused';
   setState(row, m.state, m.code, m.message, m.until);
   if (news) say(`${fullName(row)} refused: ${why(row, 'refused')}.`);
 }
 
-function onGap(m) {
-  const row = rows.get(keyOf(m.source, m.symbol));
-  if (row) { row.gaps += 1; row.missed += m.missed; touch(row); }
-}
-
-function onSubscribed(conn, m) {
-  const request = conn.requests.get(m.id);
-  conn.requests.delete(m.id);
-  m.results?.forEach((result, i) => {
-    const asked = request?.symbols[i] ?? result.symbol;
-    let row = rows.get(keyOf(request?.source ?? result.source, asked));
-    if (!row) return;
-    if (result.status === 'error') { setState(row, 'refused', result.code, result.message); return say(`${fullName(row)} refused: ${why(row, 'refused')}.`); }
-    if (result.symbol !== asked) row = respell(conn, row, result.symbol);
-    if (row && row.state === 'refused') setState(row, 'pending', result.code, result.message);
-  });
-  learnInstrumentsSoon();
-  settle(conn);
-}
-
-/** The venue spells the symbol another way than the link or the reader did. */
-function respell(conn, row, symbol) {
+/** The venue spells the symbol another way than the link or the reader did; false where there is such a row already. */
+function respell(row, symbol) {
   const key = keyOf(row.source, symbol);
-  conn.asked.delete(row.key);
-  if (rows.has(key)) { removeRow(row); writeHash(); return null; }
+  if (rows.has(key)) { removeRow(row); writeHash(); return false; }
   rows.delete(row.key);
   Object.assign(row, { key, symbol });
-  rows.set(key, row); conn.asked.set(key, row);
+  rows.set(key, row);
   knowInstrument(row);
   nameRow(row); writeHash();
-  return row;
-}
-
-function onError(conn, m) {
-  const request = conn.requests.get(m.id);
-  if (request) {
-    conn.requests.delete(m.id);
-    for (const symbol of request.symbols) {
-      const key = keyOf(request.source, symbol), row = rows.get(key);
-      if (m.code === 'RATE_LIMITED') conn.asked.delete(key); else if (row) setState(row, 'refused', m.code, m.message);
-    }
-    if (m.code === 'RATE_LIMITED') reconcileSoon(2000);
-    return settle(conn);
-  }
-  const row = m.symbol ? rows.get(keyOf(m.source ?? defaultSource, m.symbol)) : null;
-  if (row) setState(row, 'refused', m.code, m.message);
-  else if (m.code !== 'NOT_SUBSCRIBED') notice(`The gateway says: ${m.message ?? m.code}`);
+  return true;
 }
 
 function onStatus(m) {
-  if (!m.source) return;
   defaultSource ??= m.source;
   let venue = venues.get(m.source);
   if (!venue) venues.set(m.source, venue = { source: m.source, word: '', health: {}, names: new Map(), seenUp: false, listed: false, open: false, retryAt: 0, ui: null, said: '' });
@@ -320,7 +183,7 @@ function onStatus(m) {
   const wait = health.retryInMs ?? m.delay;
   venue.word = m.status; venue.health = health; venue.text = m.message ?? '';
   venue.attempt = health.attempt ?? m.attempt ?? 0;
-  venue.retryAt = wait == null ? 0 : local() + wait - (clock.known ? Math.min(2000, Math.max(0, serverNow() - m.timestamp)) : 0);
+  venue.retryAt = wait == null ? 0 : local() + wait - (link.rtt < Infinity ? Math.min(2000, Math.max(0, serverNow() - m.timestamp)) : 0);
   venue.seenUp ||= health.link === 'up';
   if (m.availableSymbols) { venue.open = m.open === true; learnNames(venue, m.availableSymbols); }
   for (const row of rows.values()) if (row.source === venue.source) { if (!flows(row)) row.cut = true; touch(row); }
@@ -404,7 +267,7 @@ function readHash() {
   for (const row of [...rows.values()]) if (!wanted.has(row.key)) removeRow(row);
   for (const key of wanted.keys()) { const [source, symbol] = key.split('\n'); if (source && symbol) addRow(source, symbol); }
   firstOpen = location.hash.length < 2;
-  reconcileSoon(); paintWords();
+  paintWords();
 }
 
 // ---- search: a combobox over the lists of the venue picked, or of all; a venue without a list takes any name
@@ -600,7 +463,7 @@ $('rows').onkeydown = (event) => {
 function shown(row) {
   if (row.state !== 'live') return row.state;
   const health = venues.get(row.source)?.health;
-  return !link.now?.open || (health?.link && health.link !== 'up') || health?.data === 'stale' ? 'stale' : row.delayedS === null ? 'live' : 'delayed';
+  return !isOpen() || (health?.link && health.link !== 'up') || health?.data === 'stale' ? 'stale' : row.delayedS === null ? 'live' : 'delayed';
 }
 const flows = (row) => ['live', 'delayed'].includes(shown(row));
 const tallyOf = (some) => {
@@ -610,7 +473,7 @@ const tallyOf = (some) => {
 
 function why(row, state) {
   const venue = venues.get(row.source);
-  if (state === 'stale' && !link.now?.open) return 'not connected to the gateway';
+  if (state === 'stale' && !isOpen()) return 'not connected to the gateway';
   if (state === 'refused') return row.code === 'UNKNOWN_SYMBOL' ? `${row.source} does not offer it` : row.message || row.code || 'the venue does not stream it';
   if (state === 'closed') return row.until ? `opens ${opening(row.until)}` : row.message || 'the market is closed';
   if (state === 'pending') return venue && venue.health.link !== 'up' ? `waiting for ${row.source}` : row.message || 'waiting for the first price';
@@ -833,7 +696,7 @@ function mountVenue(venue) {
 
 function paintVenue(venue) {
   if (!venue.ui) mountVenue(venue);
-  const { ui, health } = venue, known = link.now?.open;
+  const { ui, health } = venue, known = isOpen();
   const [tone, head, hint] = known ? describe(venue) : ['idle', 'Not known while this page is not connected', 'The last word was:'];
   const chosen = [...rows.values()].filter((row) => row.source === venue.source);
   const cause = known && tone !== 'good' && tone !== 'idle' && health.cause && !['ingest_gone', 'bus_down'].includes(health.causeCode) ? `Cause: ${health.cause}.` : '';
@@ -855,20 +718,19 @@ function paintVenue(venue) {
   put(ui.all, venue.names.size > ROWS_MAX ? `First ${count(ROWS_MAX)}` : `All ${count(venue.names.size)}`);
   ui.none.hidden = !chosen.length;
   const spoken = `${venue.source}: ${head.replace(/, (attempt|next try) .*/, '')}.`;
-  if (link.now?.open && venue.said !== spoken) { if (venue.said || tone !== 'good') say(spoken); venue.said = spoken; }
+  if (isOpen() && venue.said !== spoken) { if (venue.said || tone !== 'good') say(spoken); venue.said = spoken; }
 }
 
 function paintGateway() {
-  const conn = link.now, open = conn?.open;
-  const state = open ? 'open' : link.stopped ? 'stopped' : conn ? 'connecting' : 'waiting';
+  const { state } = link;
   mark($('gateway'), 'state', state);
   put($('gateway').firstElementChild, { open: '●', connecting: '◌', waiting: '◑', stopped: '▲' }[state]);
   const nth = link.attempt ? `attempt ${link.attempt}` : '';
   put($('gateway-state'), { open: 'Gateway connected', connecting: 'Connecting to the gateway', waiting: `Gateway: reconnecting in ${countdown(link.retryAt)}`, stopped: 'Disconnected' }[state]);
   const moving = link.retryAt ? `moving to another in ${countdown(link.retryAt)}` : '';
   put($('gateway-detail'), {
-    open: moving || `${count(ticksPerS)} ticks/s${clock.rtt < Infinity ? `, ${clock.rtt < 10 ? clock.rtt.toFixed(1) : Math.round(clock.rtt)} ms` : ''}`,
-    connecting: nth, waiting: [nth, link.why].filter(Boolean).join('. '), stopped: link.stopped,
+    open: moving || `${count(ticksPerS)} ticks/s${link.rtt < Infinity ? `, ${link.rtt < 10 ? link.rtt.toFixed(1) : Math.round(link.rtt)} ms` : ''}`,
+    connecting: nth, waiting: [nth, link.why].filter(Boolean).join('. '), stopped: link.why,
   }[state]);
   $('gateway-now').hidden = state !== 'waiting' && state !== 'stopped';
   const title = state === 'open' ? 'Tickcast' : `${state === 'stopped' ? 'Disconnected' : 'Reconnecting'} · Tickcast`;
@@ -883,7 +745,7 @@ function paintWords() {
   $('prices').hidden = !rows.size;
   $('empty').hidden = rows.size > 0;
   const listed = [...venues.values()].some((venue) => venue.names.size), open = [...venues.values()].some((venue) => venue.open);
-  if (!rows.size) put($('empty'), !link.now?.open ? 'Not connected to the gateway yet. This page keeps trying.' : listed ? 'No symbols chosen. Press / to search, or take the first 20 of a venue.' : open ? 'No symbols chosen. Press / and type the name of one.' : venues.size ? 'No venue has listed its symbols yet; they appear here as soon as one connects.' : 'Connected. Waiting for a venue.');
+  if (!rows.size) put($('empty'), !isOpen() ? 'Not connected to the gateway yet. This page keeps trying.' : listed ? 'No symbols chosen. Press / to search, or take the first 20 of a venue.' : open ? 'No symbols chosen. Press / and type the name of one.' : venues.size ? 'No venue has listed its symbols yet; they appear here as soon as one connects.' : 'Connected. Waiting for a venue.');
   const first = $('rows').firstElementChild;
   if (first && !$('rows').querySelector('button[tabindex="0"]')) first.row.ui.button.tabIndex = 0;
 }
@@ -914,29 +776,18 @@ function beat() {
   const now = local();
   ticksPerS = Math.round(ticks * 1000 / (now - lastBeat || 1000));
   ticks = 0; lastBeat = now;
-  for (const conn of [link.now, link.next]) if (conn) {
-    if (!conn.open ? now - conn.since > OPEN_TIMEOUT_MS : now - conn.heard > SILENCE_MS) closed(conn, 1006, '');
-    else if (conn.open && now - conn.pinged > PING_EVERY_MS) ping(conn);
-  }
-  if (link.now?.open && !link.timer && now - link.now.since > STABLE_AFTER_MS) link.attempt = 0;
-  if (link.old && now - (link.now?.since ?? 0) > 5000) closed(link.old, 1000, '');
   for (const row of rows.values()) if (row.inView) paintAge(row);
   if (quiet.box.open && now - quiet.asked > WHY_EVERY_MS) askWhy();
   paintWords(); paintSoon();
 }
 
-$('gateway-now').onclick = dial;
+$('gateway-now').onclick = () => feed.reconnect();
 $('clear').onclick = () => { for (const row of [...rows.values()]) removeRow(row); firstOpen = false; changed(); say('All symbols removed.'); search.input.focus(); };
 addEventListener('hashchange', () => { if (location.hash !== ownHash) readHash(); });
-addEventListener('online', () => { if (!link.now && link.timer) redialNow(); });
-document.addEventListener('visibilitychange', () => { if (!document.hidden && !link.now && link.timer) redialNow(); });
-/** The reader or the network came back: no long wait, but not everybody in the same instant. */
-function redialNow() { if (link.retryAt - local() > 1500) { clearTimeout(link.timer); const ms = 200 + Math.random() * 1000; link.retryAt = local() + ms; link.timer = setTimeout(dial, ms); } }
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', readColours);
 addEventListener('resize', () => { for (const row of rows.values()) { row.drawn = -1; row.ui.canvas.width = 0; } paintSoon(); });
 
 readColours();
 readHash();
-dial();
 setInterval(beat, 1000);
 setInterval(() => { if (link.retryAt || [...venues.values()].some((venue) => venue.retryAt > local())) paintWords(); }, 250);

@@ -66,6 +66,7 @@ pub fn router(
         .route("/", any(front))
         .route("/console.css", get(console::style))
         .route("/console.js", get(console::script))
+        .route("/tickcast.js", get(console::client))
         .merge(api)
         .layer(Extension(writers))
         .with_state(gateway)

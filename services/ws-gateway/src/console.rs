@@ -1,9 +1,27 @@
+use std::sync::LazyLock;
+
 use axum::response::{IntoResponse, Response};
 use http::header;
 
 const PAGE: &str = include_str!("../console/index.html");
 const STYLE: &str = include_str!("../console/console.css");
 const SCRIPT: &str = include_str!("../console/console.js");
+
+/// The client of `clients/js` as one module, as `clients/js/strip` prints it: one file after the other, without their imports
+/// of each other, lines that are only comments, and indentation.
+static CLIENT: LazyLock<String> = LazyLock::new(|| {
+    let files = [
+        include_str!("../../../clients/js/channel.js"),
+        include_str!("../../../clients/js/core.js"),
+        include_str!("../../../clients/js/tickcast.js"),
+    ];
+    let is_left_out = |line: &str| {
+        let imports = line.starts_with("import ") && line.contains(" from './");
+        imports || line.is_empty() || ["//", "/**", "*/", "* "].iter().any(|begin| line.starts_with(begin))
+    };
+    let lines = files.iter().flat_map(|file| file.lines()).map(str::trim_start);
+    lines.filter(|line| !is_left_out(line)).flat_map(|line| [line, "\n"]).collect()
+});
 
 /// The page may load its own files and open its own sockets, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -22,6 +40,11 @@ pub async fn style() -> Response {
 /// `/console.js`
 pub async fn script() -> Response {
     file("text/javascript; charset=utf-8", SCRIPT)
+}
+
+/// `/tickcast.js`, for the console page and any other.
+pub async fn client() -> Response {
+    file("text/javascript; charset=utf-8", &CLIENT)
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

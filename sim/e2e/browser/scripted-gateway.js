@@ -2,11 +2,13 @@
 // (goaway, every close code, a gap, a refused symbol, several venues) and for feeding the page at a known rate.
 // It speaks the browser protocol over its own minimal RFC 6455 and serves the console page under a strict CSP.
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
 const CONSOLE = new URL('../../../services/ws-gateway/console/', import.meta.url);
+const CLIENT = execFileSync(new URL('../../../clients/js/strip', import.meta.url).pathname);
 const TYPES = { 'index.html': 'text/html', 'console.css': 'text/css', 'console.js': 'text/javascript' };
 export const STRICT_CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -27,6 +29,7 @@ export async function scriptedGateway({ port = 0, venues }) {
   const server = createServer((request, response) => {
     const url = new URL(request.url, 'http://x'), name = url.pathname === '/' ? 'index.html' : url.pathname.slice(1);
     const answer = (code, type, body) => response.writeHead(code, { 'content-type': `${type}; charset=utf-8`, 'content-security-policy': STRICT_CSP, 'x-content-type-options': 'nosniff' }).end(body);
+    if (name === 'tickcast.js') return answer(200, 'text/javascript', CLIENT);
     if (TYPES[name]) return answer(200, TYPES[name], readFileSync(new URL(name, CONSOLE)));
     if (name === 'api/v1/symbols') {
       const venue = venues.find((v) => v.source === url.searchParams.get('source')), q = (url.searchParams.get('q') ?? '').toUpperCase();
