@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
 use http::{Method, StatusCode, header};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -18,13 +19,16 @@ use tracing::{Instrument as _, info, info_span};
 
 use crate::ask::Asker;
 use crate::gateway::Gateway;
+use crate::handover::Handover;
 use crate::hub::{Channel, ChannelKey};
+use crate::protocol::ErrorCode;
 use crate::session::{LookUp, VenueNumber, World as _};
+use crate::stream::{Refused, Stream, Wanted};
 use crate::venues::now;
 use crate::why::{self, Held, Here};
 use crate::wire::payload_of;
 use crate::writer::Writers;
-use crate::{console, upgrade};
+use crate::{console, stream, upgrade};
 
 /// What administrators may do.
 #[derive(Clone)]
@@ -49,11 +53,12 @@ pub fn router(
     let cors = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::CONTENT_TYPE]);
+        .allow_headers([header::CONTENT_TYPE, stream::LAST_EVENT_ID]);
     let api = Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/symbols", get(symbols))
         .route("/api/v1/ticks", get(ticks))
+        .route("/api/v1/stream", get(events))
         .route("/api/v1/why", get(why))
         .route("/api/v1/reconnect", post(reconnect))
         .route("/api/{*rest}", any(unknown))
@@ -136,12 +141,15 @@ struct Asked {
     symbol: Option<String>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Asked {
+/// What stands behind the `?` of the address.
+struct Parameters<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Response> {
-        match Query::<Self>::from_request_parts(parts, state).await {
-            Ok(Query(asked)) => Ok(asked),
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(asked)) => Ok(Self(asked)),
             Err(rejected) => {
                 let words = rejected.body_text();
                 Err(failed(StatusCode::BAD_REQUEST, "BAD_MESSAGE", words, Value::Null))
@@ -179,7 +187,7 @@ async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
 const SYMBOLS_MAX: usize = 500;
 
 /// Instruments whose name or description contains `q`, the first [`SYMBOLS_MAX`] of them.
-async fn symbols(State(gateway): State<Arc<Gateway>>, asked: Asked) -> Response {
+async fn symbols(State(gateway): State<Arc<Gateway>>, Parameters(asked): Parameters<Asked>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Instrument<'a> {
@@ -219,7 +227,7 @@ const TICKS_MAX: usize = 1_000;
 ///
 /// A gateway holds the channels its WebSocket clients read; asking here creates no demand. `missing` names what was
 /// asked for and is not held, or has not ticked yet.
-async fn ticks(State(gateway): State<Arc<Gateway>>, asked: Asked) -> Response {
+async fn ticks(State(gateway): State<Arc<Gateway>>, Parameters(asked): Parameters<Asked>) -> Response {
     let (venue, id) = match venue_of(&gateway, &asked) {
         Ok(venue) => venue,
         Err(answer) => return *answer,
@@ -260,11 +268,52 @@ fn last_tick(channel: &Channel) -> Option<Box<RawValue>> {
     RawValue::from_string(String::from_utf8(json.to_vec()).ok()?).ok()
 }
 
+/// Server-sent events of the symbols asked for.
+async fn events(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(writers): Extension<Arc<Writers>>,
+    Extension(handover): Extension<Handover>,
+    Parameters(wanted): Parameters<Wanted>,
+    request: Request,
+) -> Response {
+    let stream = match Stream::prepare(&gateway, &request, &wanted) {
+        Ok(stream) => stream,
+        Err(refused) => return refusal(refused),
+    };
+    if request.method() == Method::HEAD {
+        return stream::HEAD.into_response();
+    }
+    match stream.begin(gateway, writers, handover).await {}
+}
+
+fn refusal(refused: Refused) -> Response {
+    match refused {
+        Refused::Origin => {
+            failed(StatusCode::FORBIDDEN, "FORBIDDEN", "pages of this origin may not read this", Value::Null)
+        }
+        Refused::Full => {
+            let message = "connection limit reached";
+            let answer = failed(StatusCode::SERVICE_UNAVAILABLE, "CONNECTION_LIMIT", message, Value::Null);
+            ([(header::RETRY_AFTER, FULL_RETRY_S)], answer).into_response()
+        }
+        Refused::Wrong(code, message) => {
+            let status = match code {
+                ErrorCode::UnknownSource => StatusCode::NOT_FOUND,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            failed(status, code.as_str(), message, Value::Null)
+        }
+    }
+}
+
+/// Seconds after which a client that found no place may try again.
+const FULL_RETRY_S: &str = "10";
+
 /// Why a symbol is quiet: every hop of its way, and the first that is not right.
 async fn why(
     State(gateway): State<Arc<Gateway>>,
     Extension(asker): Extension<Arc<Asker>>,
-    asked: Asked,
+    Parameters(asked): Parameters<Asked>,
 ) -> Response {
     let (number, venue) = match venue_of(&gateway, &asked) {
         Ok(venue) => venue,
@@ -318,7 +367,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 async fn reconnect(
     State(gateway): State<Arc<Gateway>>,
     Extension(admin): Extension<Admin>,
-    asked: Asked,
+    Parameters(asked): Parameters<Asked>,
 ) -> Response {
     if !admin.anonymous {
         let message = "reconnecting a venue is off unless ALLOW_ANONYMOUS_ADMIN=true";

@@ -1,14 +1,17 @@
 //! How a connection frames what its client is told: one form for each way to the gateway, all fed from the same place.
 
 mod binary;
+mod events;
 
 use bytes::Bytes;
 
 use crate::feed::Feed;
+use crate::hub::ChannelKey;
 use crate::ring::{Frame, Gap};
 use crate::wire;
 
 pub use binary::BinaryForm;
+pub use events::EventsForm;
 
 /// How a connection frames what its client is told, for its whole life.
 ///
@@ -20,6 +23,8 @@ pub enum Form {
     Text,
     /// WebSocket binary frames for ticks, text frames for the rest.
     Binary(Box<BinaryForm>),
+    /// Server-sent events.
+    Events(Box<EventsForm>),
 }
 
 /// Something that is said to one client and comes before its ticks.
@@ -50,11 +55,17 @@ impl Form {
         matches!(self, Self::Text)
     }
 
+    /// True where the client speaks, and answers pings.
+    pub fn is_websocket(&self) -> bool {
+        !matches!(self, Self::Events(_))
+    }
+
     /// The client reads this channel from now on, whatever it read before.
-    pub fn joined(&mut self, channel: u32) {
+    pub fn joined(&mut self, channel: u32, key: &ChannelKey) {
         match self {
             Self::Text => {}
             Self::Binary(form) => form.forget(channel),
+            Self::Events(form) => form.joined(channel, key),
         }
     }
 
@@ -63,6 +74,7 @@ impl Form {
         match self {
             Self::Text => wire::put_reply(reply, out),
             Self::Binary(form) => form.reply(reply, out),
+            Self::Events(form) => form.reply(reply, out),
         }
     }
 
@@ -71,6 +83,7 @@ impl Form {
         match self {
             Self::Text => wire::put_text(json, out),
             Self::Binary(form) => form.text(json, out),
+            Self::Events(form) => form.event(json, out),
         }
     }
 
@@ -79,6 +92,7 @@ impl Form {
         match self {
             Self::Text => out.extend_from_slice(frame.text()),
             Self::Binary(form) => form.tick(of, frame, out),
+            Self::Events(form) => form.tick(of, frame, out),
         }
     }
 
@@ -87,6 +101,7 @@ impl Form {
         match self {
             Self::Text => out.extend_from_slice(frame.snapshot()),
             Self::Binary(form) => form.snapshot(of, frame, out),
+            Self::Events(form) => form.snapshot(of, frame, out),
         }
     }
 
@@ -95,6 +110,7 @@ impl Form {
         match self {
             Self::Text => wire::put_text(&of.feed.writer().gap(gap), out),
             Self::Binary(form) => form.gap(of, gap, out),
+            Self::Events(form) => form.gap(of, gap, out),
         }
     }
 
@@ -103,6 +119,7 @@ impl Form {
         match self {
             Self::Text => wire::put_text(json, out),
             Self::Binary(form) => form.text(json, out),
+            Self::Events(form) => form.event(json, out),
         }
     }
 
@@ -111,6 +128,7 @@ impl Form {
         match self {
             Self::Text => {}
             Self::Binary(form) => form.finish(out),
+            Self::Events(form) => form.finish(out),
         }
     }
 }

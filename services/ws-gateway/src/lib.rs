@@ -32,6 +32,8 @@ pub mod feed;
 pub mod form;
 /// What the parts share.
 pub mod gateway;
+/// Takes sockets out of HTTP.
+pub mod handover;
 /// From a venue's health to its status.
 pub mod health;
 /// Reads channels' last ticks from the history into their rings.
@@ -50,12 +52,16 @@ pub mod mailbox;
 pub mod metrics;
 /// Which web pages may connect.
 pub mod origins;
+/// How far a client has got, as one short text.
+pub mod places;
 pub mod protocol;
 /// The last ticks of one channel, and a reader's cursor.
 pub mod ring;
 /// What a client said, what it is told and what it wants.
 pub mod session;
 pub mod shard;
+/// Server-sent events.
+pub mod stream;
 /// Browsers that connect with TLS.
 pub mod tls;
 /// From an HTTP request to a WebSocket.

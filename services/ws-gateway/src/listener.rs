@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::handover::{Handover, IntoWire};
 use crate::limits::TokenBucket;
 
 /// HTTP connections at a time that are not (yet) WebSockets; more wait in the listen queue.
@@ -130,29 +132,40 @@ fn prepare(socket: &TcpStream, peer: SocketAddr) {
 
 async fn serve_connection<S>(socket: S, peer: SocketAddr, router: Router, stop: CancellationToken)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + IntoWire + Send + Unpin + 'static,
 {
     let router = TowerToHyperService::new(router);
+    let handover = Handover::default();
+    let offered = handover.clone();
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(offered.clone());
         router.call(request)
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => return ended(peer, result),
-        () = tokio::time::sleep(HTTP_WITHIN) => {}
-        () = stop.cancelled() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    match tokio::time::timeout(HEAD_WITHIN, connection).await {
-        Ok(result) => ended(peer, result),
-        Err(_) => debug!(%peer, "http connection cut"),
+    let mut until = Instant::now() + HTTP_WITHIN;
+    let mut is_ending = false;
+    let taker = loop {
+        tokio::select! {
+            result = &mut connection => return ended(peer, result),
+            taker = handover.taken() => break taker,
+            () = tokio::time::sleep_until(until) => {}
+            () = stop.cancelled(), if !is_ending => {}
+        }
+        if is_ending {
+            return debug!(%peer, "http connection cut");
+        }
+        is_ending = true;
+        until = Instant::now() + HEAD_WITHIN;
+        Pin::new(&mut connection).graceful_shutdown();
+    };
+    if let Some(parts) = connection.into_parts() {
+        taker(parts.io.into_wire(), parts.read_buf.to_vec());
     }
 }
 

@@ -80,6 +80,11 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// The last that is missing.
+    pub fn end(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.to }
+    }
+
     /// How many are missing.
     pub fn missed(&self) -> u64 {
         self.to - self.from + 1

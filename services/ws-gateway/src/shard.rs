@@ -230,6 +230,8 @@ impl<S: Socket> Shard<S> {
             self.send_elsewhere(index, now);
         }
         if let Some(request) = first {
+            // Nor could it ask how the venues are.
+            self.greet(index);
             self.ask(index, &request, now);
         }
         self.take_bytes(index, &early, now);
@@ -322,8 +324,8 @@ impl<S: Socket> Shard<S> {
 
     fn take_bytes(&mut self, index: u32, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
-        // Whoever is being let go may say what he likes.
-        if bytes.is_empty() || client.closing.is_some() {
+        // Whoever is being let go may say what he likes, and who only listens has nothing to say.
+        if bytes.is_empty() || client.closing.is_some() || !client.form.is_websocket() {
             return;
         }
         client.heard_at = now;
@@ -419,7 +421,7 @@ impl<S: Socket> Shard<S> {
             && let Some(sub) = self.channels.join(number, index, away)
         {
             client.subs.insert(place, sub);
-            client.form.joined(number);
+            client.form.joined(number, key);
             self.gateway.metrics.subscriptions.inc();
         }
     }

@@ -15,8 +15,8 @@ use tracing::debug;
 
 use crate::form::Form;
 use crate::gateway::Gateway;
+use crate::handover::IntoWire as _;
 use crate::shard::Arrival;
-use crate::tls::TlsSocket;
 use crate::writer::{Wire, Writers};
 
 /// The subprotocol of JSON text, which is also spoken where none is asked for.
@@ -93,16 +93,10 @@ async fn hand_over(
 /// The socket behind an HTTP connection, and what was read from it beyond the request.
 fn bare(upgraded: Upgraded) -> Option<(io::Result<Wire>, Vec<u8>)> {
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            let socket = parts.io.into_inner().into_std();
-            Some((socket.map(|tcp| Wire::Plain(mio::net::TcpStream::from_std(tcp))), parts.read_buf.to_vec()))
-        }
+        Ok(parts) => Some((parts.io.into_wire(), parts.read_buf.to_vec())),
         Err(upgraded) => {
             let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
-            let (tcp, tls) = parts.io.into_inner().into_inner();
-            let socket = tcp.into_std();
-            let encrypted = |tcp| Wire::Tls(TlsSocket::new(mio::net::TcpStream::from_std(tcp), tls));
-            Some((socket.map(encrypted), parts.read_buf.to_vec()))
+            Some((parts.io.into_wire(), parts.read_buf.to_vec()))
         }
     }
 }

@@ -92,6 +92,11 @@ impl Venues {
         *place = Some(Arc::new(book));
     }
 
+    /// The `status` message of a venue as it is, without its symbols.
+    pub fn brief(&self, venue: VenueNumber) -> Bytes {
+        protocol::status(&self.tracker(venue).view(now()), None)
+    }
+
     /// The `status` message of a view; a connected venue's symbols go with it.
     pub fn announcement(&self, venue: VenueNumber, view: &StatusView) -> Bytes {
         let book = self.book(venue).filter(|_| view.status == CONNECTED);

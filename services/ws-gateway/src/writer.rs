@@ -100,7 +100,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    fn tcp(&mut self) -> &mut TcpStream {
+    pub(crate) fn tcp(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(socket) => &mut socket.tcp,

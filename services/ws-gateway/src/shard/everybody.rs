@@ -73,6 +73,12 @@ impl<S: Socket> Shard<S> {
         self.reply(index, Reply::Message(protocol::goaway(in_ms)));
     }
 
+    /// Says how every venue is.
+    pub(super) fn greet(&mut self, index: u32) {
+        let venues = self.gateway.venues.clone();
+        venues.numbers().for_each(|venue| self.reply(index, Reply::Message(venues.brief(venue))));
+    }
+
     /// Looks at every client's clock.
     pub(super) fn sweep(&mut self, now: Instant) {
         let ping = self.gateway.ping;
@@ -96,7 +102,7 @@ impl<S: Socket> Shard<S> {
                 continue;
             }
             let mut says = false;
-            if now >= client.ping_at {
+            if now >= client.ping_at && client.form.is_websocket() {
                 if now >= client.heard_at + 2 * ping {
                     ends.push((index, Some(End::Close(code::SILENT, "no sign of life"))));
                     continue;

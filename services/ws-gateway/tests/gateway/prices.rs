@@ -252,7 +252,7 @@ async fn the_pages_beside_the_socket() {
     assert_eq!(ticks["data"]["missing"], json!(["GBPUSD"]));
     assert_eq!(gateway.get("/api/v1/ticks").await["data"]["ticks"].as_array().unwrap().len(), 1);
 
-    let (code, _, body) = gateway.http("GET", "/api/v1/stream?symbols=EURUSD", &[]).await;
+    let (code, _, body) = gateway.http("GET", "/api/v1/nothing", &[]).await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, &body["success"], &body["error"]["code"]), (404, &json!(false), &json!("NOT_FOUND")));
     let (code, _, body) = gateway.http("GET", "/api/v1/symbols?source=nyse", &[]).await;

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use crate::support::{Browser, FakeIngest, Gateway, Nats};
 
 /// Certificate and key for localhost as files, and a browser's connector that trusts them.
-fn certificate() -> (PathBuf, PathBuf, TlsConnector) {
+pub(crate) fn certificate() -> (PathBuf, PathBuf, TlsConnector) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let name = format!("tickcast-gateway-{}-{:x}", std::process::id(), fastrand::u64(..));
