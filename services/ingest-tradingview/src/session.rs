@@ -96,6 +96,22 @@ impl TradingViewSession {
         self.outputs.push_back(SessionOutput::Note(Note::Odd(what)));
     }
 
+    /// Takes every message that is whole with these bytes.
+    fn read(&mut self, now: Now, bytes: &[u8]) -> Result<(), Ending> {
+        if let Some(socket) = self.socket() {
+            socket.receive(bytes)?;
+        }
+        if let Stage::Greeting { socket, by } = &mut self.stage
+            && socket.is_open()
+        {
+            by.get_or_insert(now.elapsed + GREETING_WITHIN);
+        }
+        while let Some(text) = self.socket().map(Socket::next).transpose()?.flatten() {
+            self.message(now, &text)?;
+        }
+        Ok(())
+    }
+
     /// One WebSocket message: the heartbeats in it are answered before anything else is looked at (facts 2.2).
     fn message(&mut self, now: Now, text: &str) -> Result<(), Ending> {
         for payload in Frames::new(text) {
@@ -163,16 +179,16 @@ impl TradingViewSession {
         }
     }
 
-    /// Brings what was decided on its way.
+    /// Brings what was decided on its way; what is told first, for a socket may take no more.
     fn flush(&mut self) -> Result<(), Ending> {
+        while let Some(output) = self.board.output() {
+            self.outputs.push_back(output);
+        }
         if let Stage::Greeting { socket, .. } | Stage::Open { socket, .. } = &mut self.stage {
             while let Some(command) = self.board.command() {
                 socket.send(wrap(&command))?;
             }
             self.outputs.extend(socket.outgoing().map(SessionOutput::Send));
-        }
-        while let Some(output) = self.board.output() {
-            self.outputs.push_back(output);
         }
         Ok(())
     }
@@ -196,18 +212,10 @@ impl Session for TradingViewSession {
     }
 
     fn receive(&mut self, now: Now, bytes: &[u8]) -> Result<(), Ending> {
-        if let Some(socket) = self.socket() {
-            socket.receive(bytes)?;
-        }
-        if let Stage::Greeting { socket, by } = &mut self.stage
-            && socket.is_open()
-        {
-            by.get_or_insert(now.elapsed + GREETING_WITHIN);
-        }
-        while let Some(text) = self.socket().map(Socket::next).transpose()?.flatten() {
-            self.message(now, &text)?;
-        }
-        self.flush()
+        let read = self.read(now, bytes);
+        // What came before a bad end counts.
+        let flushed = self.flush();
+        read.and(flushed)
     }
 
     fn want(&mut self, now: Now, wanted: &Arc<BTreeSet<Symbol>>) {

@@ -12,6 +12,7 @@ mod frames;
 mod input;
 mod session;
 mod supervisor;
+mod tradingview;
 
 /// A target: does what the bytes say.
 pub type Target = fn(&[u8]);
@@ -20,6 +21,8 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames::frames),
     ("session", session::session),
+    ("tradingview_stream", tradingview::stream),
+    ("tradingview_session", tradingview::session),
     ("supervisor", supervisor::supervisor),
     ("browser_frames", browser::frames),
     ("browser_session", browser::session),

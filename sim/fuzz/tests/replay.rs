@@ -98,4 +98,4 @@ macro_rules! targets {
     };
 }
 
-targets!(frames session supervisor browser_frames browser_session bus_messages bus_ticks);
+targets!(frames session tradingview_stream tradingview_session supervisor browser_frames browser_session bus_messages bus_ticks);

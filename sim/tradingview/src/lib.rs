@@ -40,4 +40,5 @@ pub use shell::{ServerSettings, ShellError, serve};
 pub use sim_kit::fault::{Kind, Lasting, Param, ParamRow, SpecError};
 pub use sim_kit::{ConnectionId, Now, ReasonKind, SimulatedVenue};
 pub use venue::Venue;
+pub use websocket::client_texts;
 pub use wired::{LineId, Wired, WiredOutput};

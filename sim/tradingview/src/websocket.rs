@@ -58,3 +58,28 @@ fn fragmented(text: &str) -> Vec<WsMessage> {
     };
     parts.into_iter().enumerate().map(frame).collect()
 }
+
+/// The text messages among the frames of a client, as they leave it: whole, shorter than 64 KiB, each with its mask;
+/// `None` where they are not.
+pub fn client_texts(mut bytes: &[u8]) -> Option<Vec<String>> {
+    const TEXT: u8 = 0x81;
+    let mut texts = Vec::new();
+    while let [head, masked_length, rest @ ..] = bytes {
+        let (length, rest) = match masked_length.checked_sub(0x80)? {
+            126 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                (usize::from(u16::from_be_bytes(*length)), rest)
+            }
+            127 => return None,
+            short => (usize::from(short), rest),
+        };
+        let (mask, rest) = rest.split_first_chunk::<4>()?;
+        let (masked, rest) = rest.split_at_checked(length)?;
+        if *head == TEXT {
+            let plain = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            texts.push(String::from_utf8(plain).ok()?);
+        }
+        bytes = rest;
+    }
+    bytes.is_empty().then_some(texts)
+}

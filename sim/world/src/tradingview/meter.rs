@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sim_tradingview::payloads;
+use sim_tradingview::{client_texts, payloads};
 
 use super::MESSAGES_PER_S;
 use crate::meter::Window;
@@ -23,7 +23,7 @@ impl Meter for MessageMeter {
         if bytes.starts_with(b"GET ") {
             return;
         }
-        for text in texts(bytes) {
+        for text in client_texts(bytes).expect("frames of ours") {
             for payload in payloads(&text) {
                 // The answers to heartbeats come on top.
                 if payload.expect("a frame of ours").starts_with("~h~") {
@@ -34,27 +34,4 @@ impl Meter for MessageMeter {
             }
         }
     }
-}
-
-/// The text messages among the WebSocket frames of a client, which are whole and masked.
-fn texts(mut bytes: &[u8]) -> Vec<String> {
-    const TEXT: u8 = 0x81;
-    let mut texts = Vec::new();
-    while !bytes.is_empty() {
-        let (head, length) = (bytes[0], usize::from(bytes[1] & 0x7f));
-        assert!(bytes[1] & 0x80 != 0, "a client masks what it sends");
-        let (length, rest) = match length {
-            126 => (usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), &bytes[4..]),
-            127 => panic!("a message of more than 64 KiB"),
-            short => (short, &bytes[2..]),
-        };
-        let (mask, rest) = rest.split_at(4);
-        let (masked, rest) = rest.split_at(length);
-        if head == TEXT {
-            let plain = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-            texts.push(String::from_utf8(plain).expect("a text"));
-        }
-        bytes = rest;
-    }
-    texts
 }
