@@ -4,6 +4,7 @@ use tickcast_model::Position;
 
 use crate::hub::ChannelKey;
 use crate::protocol::{self, SymbolResult};
+use crate::rate::Rate;
 
 /// The answer to a subscribe that resumes: complete but for what only the channels can say, whether the client goes on
 /// where it stopped.
@@ -26,6 +27,8 @@ pub struct Joined {
     pub key: ChannelKey,
     /// The venue could not serve then.
     pub away: bool,
+    /// How it is to be delivered.
+    pub rate: Rate,
 }
 
 /// A channel a client wants to go on with.

@@ -43,6 +43,8 @@ pub struct Config {
     pub drain: Duration,
     /// A busy client is written to no sooner than this after its last write.
     pub flush: Duration,
+    /// A client that has not taken everything for this long goes on with the newest ticks.
+    pub slow_after: Duration,
     /// Threads that write to clients; 0 = as many as there are cores.
     pub writers: usize,
     /// Connections accepted in a second.
@@ -139,6 +141,13 @@ impl Config {
                 0..=1_000,
                 "a busy client gets what is pending in one write no sooner than this after its last; a quiet one at once; \
                  0 = off",
+            ),
+            slow_after: reader.millis(
+                "SLOW_AFTER_MS",
+                2_000,
+                100..=600_000,
+                "a client that has not taken everything for this long goes on with the newest ticks, and is told what it \
+                 misses or gets it merged",
             ),
             accepts_per_s: reader.number(
                 "ACCEPTS_PER_S",

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tickcast_model::{Body, ChannelEvent, Position, StateChange, SymbolState};
 
+use crate::fold::{Folds, Merged};
 use crate::protocol::ChannelWriter;
 use crate::ring::{Cursor, Frame, Gap, Item, Order, Ring};
 
@@ -13,6 +14,8 @@ use crate::ring::{Cursor, Frame, Gap, Item, Order, Ring};
 pub struct Feed {
     writer: ChannelWriter,
     ring: Ring,
+    /// Where somebody may want ticks merged.
+    folds: Option<Box<Folds>>,
     /// The greatest incarnation heard of, by a tick or a state.
     epoch: u64,
     state: StateChange,
@@ -61,6 +64,11 @@ impl Reading {
     pub fn advanced(self) -> Self {
         Self { cursor: self.cursor.advanced(), ..self }
     }
+
+    /// Whether two readers were told the same of the symbol's state.
+    pub fn knows_state_of(self, other: Self) -> bool {
+        (self.told, self.away) == (other.told, other.away)
+    }
 }
 
 /// Whether a reader joined while the venue was away. Then what the feed says counts again after the next event.
@@ -80,6 +88,8 @@ pub enum Step<'a> {
     Snapshot(&'a Frame),
     /// The tick after the one before.
     Tick(&'a Frame),
+    /// Ticks told as one.
+    Merged(Merged<'a>),
     /// Ticks that are lost for this reader.
     Gap(Gap),
     /// The symbol's state changed (the message, JSON).
@@ -97,6 +107,7 @@ impl Feed {
             state_json: writer.state(&state),
             writer,
             ring: Ring::new(ring_ticks),
+            folds: None,
             epoch: 0,
             state,
             state_version: 1,
@@ -202,7 +213,27 @@ impl Feed {
         self.epoch = source.epoch;
         self.events = source.events;
         self.is_settled = source.is_settled;
-        self.ring.follow(&source.ring, from)
+        let is_filled = self.ring.fills() != source.ring.fills();
+        let next = self.ring.follow(&source.ring, from);
+        if let Some(folds) = &mut self.folds {
+            match (folds.last().map(|last| last.position), self.ring.frames().next()) {
+                (Some(last), _) if !is_filled => folds.take(self.ring.frames_behind(last)),
+                (_, Some(first)) => {
+                    folds.rewind(first);
+                    folds.take(self.ring.frames());
+                }
+                _ => {}
+            }
+        }
+        next
+    }
+
+    /// From now on ticks can be merged, see [`Feed::next_merged`].
+    pub fn fold(&mut self) {
+        let folds = self.folds.get_or_insert_default();
+        if folds.last().is_none() {
+            folds.take(self.ring.frames());
+        }
     }
 
     /// The number of the frame that comes next, see [`Feed::follow`].
@@ -255,12 +286,7 @@ impl Feed {
 
     /// What comes next for this reader; `None` where it has everything.
     pub fn next(&self, reading: &mut Reading) -> Option<Step<'_>> {
-        let knows_state = reading.told == self.state_version && reading.away == Away::No;
-        // The first message of a channel is its last known tick, where one is known.
-        if !knows_state
-            && (reading.cursor.has_started() || self.ring.last().is_none())
-            && let Some(state) = self.next_state(reading)
-        {
+        if let Some(state) = self.state_first(reading) {
             return Some(Step::State(state));
         }
         Some(match self.ring.next(&mut reading.cursor)? {
@@ -268,6 +294,39 @@ impl Feed {
             Item::Tick(frame) => Step::Tick(frame),
             Item::Gap(gap) => Step::Gap(gap),
         })
+    }
+
+    /// What comes next for a reader that gets all there is of the ticks as one, where that is due; what is missing of them is
+    /// told first. [`Feed::fold`] was called.
+    pub fn next_merged(&self, reading: &mut Reading, is_due: bool, gap: impl FnMut(Gap)) -> Option<Step<'_>> {
+        if let Some(state) = self.state_first(reading) {
+            return Some(Step::State(state));
+        }
+        let folds = self.folds.as_ref().filter(|_| is_due)?;
+        self.ring.next_merged(folds, &mut reading.cursor, gap).map(Step::Merged)
+    }
+
+    /// Moves a reader to just before the newest tick; what it will not get is told. It stays where it is as long as it has
+    /// not begun; true where it moved or stands there anyway.
+    pub fn jump(&self, reading: &mut Reading, gap: impl FnMut(Gap)) -> bool {
+        let has_begun = !reading.cursor.is_joined();
+        self.ring.jump(&mut reading.cursor, gap);
+        has_begun
+    }
+
+    /// Whether a reader can have each tick it has not got yet.
+    pub fn has_all_behind(&self, reading: Reading) -> bool {
+        self.ring.has_all_behind(reading.cursor)
+    }
+
+    /// The state, where it comes before any tick.
+    fn state_first(&self, reading: &mut Reading) -> Option<Bytes> {
+        let knows_state = reading.told == self.state_version && reading.away == Away::No;
+        // The first message of a channel is its last known tick, where one is known.
+        if knows_state || !(reading.cursor.has_started() || self.ring.last().is_none()) {
+            return None;
+        }
+        self.next_state(reading)
     }
 
     fn next_state(&self, reading: &mut Reading) -> Option<Bytes> {
@@ -343,6 +402,7 @@ mod tests {
             .map(|step| match step {
                 Step::Snapshot(frame) => format!("snapshot {}", frame.position.seq),
                 Step::Tick(frame) => format!("tick {}", frame.position.seq),
+                Step::Merged(merged) => format!("merged {} to {}", merged.count, merged.frame.position.seq),
                 Step::Gap(gap) => format!("gap {}-{}", gap.from, gap.to),
                 Step::State(json) => {
                     let value: serde_json::Value = serde_json::from_slice(&json).unwrap();

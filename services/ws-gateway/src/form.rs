@@ -6,7 +6,9 @@ mod events;
 use bytes::Bytes;
 
 use crate::feed::Feed;
+use crate::fold::Merged;
 use crate::hub::ChannelKey;
+use crate::protocol;
 use crate::ring::{Frame, Gap};
 use crate::wire;
 
@@ -47,6 +49,19 @@ pub struct Of<'a> {
     pub channel: u32,
     /// What is known of it.
     pub feed: &'a Feed,
+}
+
+/// Appends ticks told as one, as a text frame of JSON.
+fn put_merged_text(merged: &Merged<'_>, out: &mut Vec<u8>) {
+    wire::put_text_of(&merged_beginning(merged), protocol::merged_end(merged).as_bytes(), out);
+}
+
+/// The tick ticks are merged into, as JSON without its last brace.
+fn merged_beginning(merged: &Merged<'_>) -> Bytes {
+    let frame = if merged.begins { merged.frame.snapshot() } else { merged.frame.text() };
+    let json = wire::payload_of(frame);
+    let length = json.strip_suffix(b"}").map_or(json.len(), <[u8]>::len);
+    json.slice(..length)
 }
 
 impl Form {
@@ -102,6 +117,15 @@ impl Form {
             Self::Text => out.extend_from_slice(frame.snapshot()),
             Self::Binary(form) => form.snapshot(of, frame, out),
             Self::Events(form) => form.snapshot(of, frame, out),
+        }
+    }
+
+    /// Ticks told as one.
+    pub fn merged(&mut self, of: Of<'_>, merged: &Merged<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => put_merged_text(merged, out),
+            Self::Binary(form) => form.merged(of, merged, out),
+            Self::Events(form) => form.merged(of, merged, out),
         }
     }
 

@@ -34,4 +34,6 @@ pub struct Gateway {
     pub stop: CancellationToken,
     /// A busy client is written to no sooner than this after its last write.
     pub flush: Duration,
+    /// A client whose socket has not taken everything for this long goes on with the newest ticks.
+    pub slow_after: Duration,
 }

@@ -118,6 +118,11 @@ impl Seat {
         self.feed.join(away)
     }
 
+    /// From now on ticks can be merged, see [`Feed::fold`].
+    pub fn fold(&mut self) {
+        self.feed.fold();
+    }
+
     /// The channel's feed as it was at the last [`Seat::follow`].
     pub fn feed(&self) -> &Feed {
         &self.feed
@@ -332,7 +337,7 @@ mod tests {
                         self.missed += gap.missed();
                         continue;
                     }
-                    Step::State(_) => continue,
+                    Step::Merged(_) | Step::State(_) => continue,
                 };
                 if begins && self.joined > 0 && !self.has_begun {
                     assert_eq!((self.delivered, self.missed), (0, 0), "the snapshot comes first");

@@ -29,6 +29,8 @@ pub mod console;
 pub mod demand;
 /// What is known of one channel, and a reader's place in it.
 pub mod feed;
+/// What pending ticks come to when they are told as one.
+pub mod fold;
 pub mod form;
 /// What the parts share.
 pub mod gateway;
@@ -55,6 +57,8 @@ pub mod origins;
 /// How far a client has got, as one short text.
 pub mod places;
 pub mod protocol;
+/// How a symbol is delivered to one client.
+pub mod rate;
 /// The last ticks of one channel, and a reader's cursor.
 pub mod ring;
 /// What a client said, what it is told and what it wants.
@@ -160,6 +164,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
         drain: config.drain,
         stop: context.stop.clone(),
         flush: config.flush,
+        slow_after: config.slow_after,
     });
     let writers = Writers::open(writer_count(config.writers)).map_err(GatewayError::Writers)?;
     let writers = Arc::new(writers);

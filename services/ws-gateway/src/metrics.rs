@@ -24,6 +24,10 @@ pub struct GatewayMetrics {
     pub duration: Histogram,
     /// Ticks handed to clients' sockets.
     pub delivered: Counter,
+    /// Ticks merged into later ones.
+    pub merged: Counter,
+    /// Times when a client was too slow and what was pending was passed over.
+    pub passed_over: Counter,
     /// Ticks announced to clients as missing.
     pub missed: Counter,
     /// Writes to clients' sockets.
@@ -146,6 +150,8 @@ impl GatewayMetrics {
             opened: Counter::default(),
             duration: Histogram::new(DURATION_S),
             delivered: Counter::default(),
+            merged: Counter::default(),
+            passed_over: Counter::default(),
             missed: Counter::default(),
             writes: Counter::default(),
             written_bytes: Counter::default(),
@@ -181,6 +187,13 @@ impl GatewayMetrics {
         r.register_with_unit("connection_duration", "How long clients stayed", Unit::Seconds, duration);
         r.register("ticks_received", "Ticks taken from the bus", metrics.received.clone());
         r.register("ticks_delivered", "Ticks written to clients", metrics.delivered.clone());
+        r.register("ticks_merged", "Ticks merged into later ones for clients", metrics.merged.clone());
+        let passed_over = metrics.passed_over.clone();
+        r.register(
+            "clients_passed_over",
+            "Times a client too slow for every tick went on with the newest",
+            passed_over,
+        );
         r.register("ticks_missed", "Ticks announced to clients as missing", metrics.missed.clone());
         r.register("socket_writes", "Writes to clients' sockets", metrics.writes.clone());
         let written = metrics.written_bytes.clone();

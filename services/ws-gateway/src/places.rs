@@ -91,6 +91,11 @@ impl Places {
         }
     }
 
+    /// How far the client has got in one of them.
+    pub fn get(&self, place: usize) -> Option<Position> {
+        self.positions.get(place).copied().flatten()
+    }
+
     /// Whether there is any position.
     pub fn is_known(&self) -> bool {
         self.positions.iter().any(Option::is_some)

@@ -5,8 +5,8 @@ mod write;
 
 pub use request::{Failure, Request, Resume, Subscribe, Unsubscribe, read};
 pub use write::{
-    ChannelWriter, Granted, HealthView, Offer, StatusView, SymbolResult, error, goaway, heartbeat, pong,
-    status, subscriptions, symbol_refused, symbol_results, venue_down,
+    ChannelWriter, Granted, HealthView, Offer, StatusView, SymbolResult, Text, error, goaway, heartbeat,
+    merged_end, pong, status, subscriptions, symbol_refused, symbol_results, venue_down,
 };
 
 /// Why a message or one of its symbols was refused.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tickcast_model::{Position, Tick};
 
 use crate::binary::Step;
+use crate::fold::{Folds, Merged};
 use crate::wire::{payload_of, text_frame};
 
 /// One tick, and how browsers get it: a whole WebSocket frame, encoded once and shared by everybody who reads it.
@@ -172,6 +173,11 @@ impl Cursor {
         matches!(self.progress, Progress::OfAnOlderEpoch | Progress::OfThisEpoch)
     }
 
+    /// True until the last tick known on joining was delivered, where one was.
+    pub fn is_joined(self) -> bool {
+        self.progress == Progress::Joined
+    }
+
     /// Where a reader stands that gets the very next tick.
     pub fn advanced(self) -> Self {
         let (seq_low, carries) = self.seq_low.overflowing_add(1);
@@ -313,6 +319,11 @@ impl Ring {
         seqs.any(|seq| seq != std::mem::replace(&mut before, seq) + 1)
     }
 
+    /// How often ticks were put in from elsewhere; it may wrap.
+    pub fn fills(&self) -> u32 {
+        self.fills
+    }
+
     /// The number of the frame that comes next, counted since the last [`Ring::fill`] at least.
     pub fn end(&self) -> u64 {
         self.gone + self.frames.len() as u64
@@ -360,6 +371,94 @@ impl Ring {
     /// Whether this is the place of a reader that got everything up to `position`, and that tick itself.
     pub fn is_at(&self, cursor: Cursor, position: Position) -> bool {
         cursor.progress == Progress::OfThisEpoch && self.position(cursor) == Some(position)
+    }
+
+    /// The ticks, oldest first.
+    pub fn frames(&self) -> impl Iterator<Item = &Arc<Frame>> {
+        self.frames.iter()
+    }
+
+    /// Those behind a position, oldest first.
+    pub fn frames_behind(&self, position: Position) -> impl Iterator<Item = &Arc<Frame>> {
+        // Nearly always one or none.
+        let newer = self.frames.iter().rev().take_while(|frame| frame.position > position).count();
+        self.frames.range(self.frames.len() - newer..)
+    }
+
+    /// Whether a reader can have each tick it has not got yet.
+    pub fn has_all_behind(&self, cursor: Cursor) -> bool {
+        match (self.position(cursor), self.frames.front().map(|frame| frame.position)) {
+            (Some(at), Some(oldest)) => at >= oldest || at.epoch == oldest.epoch && at.seq + 1 == oldest.seq,
+            _ => true,
+        }
+    }
+
+    /// What comes next for a reader that gets all there is as one tick; what is missing is told first. The rest of a replaced
+    /// incarnation is one of its own.
+    pub fn next_merged<'a>(
+        &'a self,
+        folds: &'a Folds,
+        cursor: &mut Cursor,
+        mut gap: impl FnMut(Gap),
+    ) -> Option<Merged<'a>> {
+        if cursor.progress == Progress::Joined {
+            return match self.seek(cursor)? {
+                Item::Snapshot(frame) => Some(Merged::one(frame, true)),
+                Item::Tick(frame) => Some(Merged::one(frame, false)),
+                Item::Gap(lost) => {
+                    gap(lost);
+                    None
+                }
+            };
+        }
+        let at = self.position(*cursor)?;
+        for part in self.pending_parts(at) {
+            let Some(merged) = folds.merge(part.epoch, part.from - 1, &mut gap) else {
+                gap(part);
+                continue;
+            };
+            let begins = cursor.progress != Progress::OfThisEpoch || at.epoch != part.epoch;
+            self.move_to(cursor, merged.frame.position, Progress::OfThisEpoch);
+            return Some(Merged { begins, ..merged });
+        }
+        None
+    }
+
+    /// Moves a reader to just before the newest tick; what it will not get is told. It stays where it is as long as it has
+    /// not begun.
+    pub fn jump(&self, cursor: &mut Cursor, mut gap: impl FnMut(Gap)) {
+        let (Some(at), Some(last)) = (self.position(*cursor), self.last().map(|last| last.position)) else {
+            return;
+        };
+        if cursor.progress == Progress::Joined || at >= last {
+            return;
+        }
+        for mut part in self.pending_parts(at) {
+            if part.epoch == last.epoch {
+                part.to -= 1;
+            }
+            if part.from <= part.to {
+                gap(part);
+            }
+        }
+        let progress = match cursor.progress {
+            Progress::OfThisEpoch if at.epoch == last.epoch => Progress::OfThisEpoch,
+            Progress::OfThisEpoch | Progress::OfAnOlderEpoch => Progress::OfAnOlderEpoch,
+            Progress::Nowhere | Progress::Joined | Progress::Begun => Progress::Begun,
+        };
+        self.move_to(cursor, Position { epoch: last.epoch, seq: last.seq - 1 }, progress);
+    }
+
+    /// All numbers behind a position, incarnation by incarnation.
+    fn pending_parts(&self, at: Position) -> impl Iterator<Item = Gap> {
+        let ends = self.ends.iter().copied().chain(self.last().map(|last| last.position));
+        ends.filter(move |end| end.epoch >= at.epoch)
+            .map(move |end| Gap {
+                epoch: end.epoch,
+                from: if end.epoch == at.epoch { at.seq + 1 } else { 1 },
+                to: end.seq,
+            })
+            .filter(|part| part.from <= part.to)
     }
 
     /// The cursor of a reader that has everything.

@@ -10,6 +10,7 @@ use crate::answer::{Answer, Joined, Resumed};
 use crate::hub::ChannelKey;
 use crate::limits::{ClientLimits, TokenBucket};
 use crate::protocol::{self, ErrorCode, Failure, Granted, Request, Subscribe, SymbolResult, Unsubscribe};
+use crate::rate::Rate;
 
 /// A venue's number: its place in the gateway's list.
 pub type VenueNumber = u16;
@@ -45,10 +46,10 @@ pub trait World {
 pub trait Held {
     /// How many.
     fn count(&self) -> usize;
-    /// Whether this one is among them.
-    fn contains(&self, key: &ChannelKey) -> bool;
+    /// How this one is delivered, where it is among them.
+    fn rate(&self, key: &ChannelKey) -> Option<Rate>;
     /// All of them.
-    fn keys(&self) -> Vec<ChannelKey>;
+    fn all(&self) -> Vec<(ChannelKey, Rate)>;
 }
 
 /// What the session wants done.
@@ -62,7 +63,11 @@ pub enum Action {
         key: ChannelKey,
         /// The venue cannot serve at the moment.
         away: bool,
+        /// How it is to be delivered.
+        rate: Rate,
     },
+    /// Deliver a channel that is held in another way.
+    Tune(ChannelKey, Rate),
     /// Say this once the channels can tell what became of the positions in it. Its channels were joined before.
     Answer(Box<Answer>),
     /// Ask for this again by [`ClientSession::subscribe`] when more is known: what it resumes cannot be looked up yet.
@@ -77,8 +82,16 @@ pub enum Action {
 pub struct ClientSession {
     limits: Arc<ClientLimits>,
     bucket: TokenBucket,
-    /// Names that wait for a venue's catalogue: as the client wrote them, under their look-up key.
-    waiting: HashMap<(VenueNumber, String), String>,
+    /// Names that wait for a venue's catalogue, under their look-up key.
+    waiting: HashMap<(VenueNumber, String), Waiting>,
+}
+
+/// A name that waits for a venue's catalogue.
+#[derive(Clone)]
+struct Waiting {
+    /// As the client wrote it.
+    name: String,
+    rate: Rate,
 }
 
 /// One venue of the gateway.
@@ -93,6 +106,8 @@ struct Venue<'a> {
 struct Made {
     joins: Vec<Joined>,
     joined: HashSet<ChannelKey>,
+    tunes: Vec<Action>,
+    tuned: HashSet<ChannelKey>,
     resumed: Vec<Resumed>,
     pending: Vec<Bytes>,
     /// The number of the result under way.
@@ -165,22 +180,21 @@ impl ClientSession {
     /// Looks the waiting names up again; call it when a catalogue may have become known.
     pub fn resolve(&mut self, world: &impl World, held: &impl Held, actions: &mut Vec<Action>) {
         let mut found = Vec::new();
-        self.waiting.retain(|(venue, _), name| match world.look_up(*venue, name) {
+        self.waiting.retain(|(venue, _), waiting| match world.look_up(*venue, &waiting.name) {
             LookUp::NotYet => true,
             meaning => {
-                found.push((*venue, name.clone(), meaning));
+                found.push((*venue, waiting.clone(), meaning));
                 false
             }
         });
         let mut made = Made::default();
-        for (number, name, meaning) in found {
+        for (number, Waiting { name, rate }, meaning) in found {
             let Some(id) = world.venues().get(usize::from(number)) else { continue };
             match meaning {
                 LookUp::Symbol(symbol) => {
                     let key = ChannelKey { venue: id.clone(), symbol };
-                    if !held.contains(&key) {
-                        made.join(key, !world.is_ready(number));
-                    }
+                    let away = !world.is_ready(number);
+                    made.want(Joined { key, away, rate }, held);
                 }
                 LookUp::Unknown | LookUp::NotYet => {
                     actions.push(Action::Refused(ErrorCode::UnknownSymbol));
@@ -188,6 +202,7 @@ impl ClientSession {
                 }
             }
         }
+        actions.append(&mut made.tunes);
         actions.extend(made.joins.into_iter().map(Joined::action));
     }
 
@@ -227,9 +242,11 @@ impl ClientSession {
                 protocol::symbol_results("subscribeResponse", &results, request.id.as_ref(), world.now_ms());
             actions.push(Action::Send(response));
             actions.extend(made.pending.into_iter().map(Action::Send));
+            actions.append(&mut made.tunes);
             actions.extend(made.joins.into_iter().map(Joined::action));
             return;
         }
+        actions.append(&mut made.tunes);
         actions.extend(made.joins.iter().cloned().map(Joined::action));
         let Made { joins: joined, resumed, pending: then, .. } = made;
         actions.push(Action::Answer(Box::new(Answer {
@@ -250,12 +267,6 @@ impl ClientSession {
         held: &impl Held,
         made: &mut Made,
     ) -> Result<SymbolResult, (ErrorCode, String)> {
-        if request.latest {
-            return Err((ErrorCode::BadMessage, "mode \"latest\" is not served yet".into()));
-        }
-        if request.merge {
-            return Err((ErrorCode::BadMessage, "onSlow \"merge\" is not served yet".into()));
-        }
         let asked = Symbol::new(name)
             .ok_or_else(|| (ErrorCode::BadMessage, "not a symbol: 1 to 128 bytes of text".to_owned()))?;
         let resume = request.resume.of(name);
@@ -265,7 +276,7 @@ impl ClientSession {
             status: "subscribed",
             code: None,
             message: None,
-            granted: Some(Granted::EVERY),
+            granted: Some(Granted::of(request.rate)),
             recovered: resume.map(|_| false),
         };
         let away = !world.is_ready(venue.number);
@@ -277,10 +288,10 @@ impl ClientSession {
             LookUp::Symbol(symbol) => {
                 symbol.as_str().clone_into(&mut result.symbol);
                 let key = ChannelKey { venue: venue.id.clone(), symbol };
-                if !held.contains(&key) && !made.joined.contains(&key) {
+                if held.rate(&key).is_none() && !made.joined.contains(&key) {
                     self.check_room(Some(&key), world, held, made)?;
-                    made.join(key.clone(), away);
                 }
+                made.want(Joined { key: key.clone(), away, rate: request.rate }, held);
                 if let Some(Some(position)) = resume {
                     made.resumed.push(Resumed { result: made.result, key, position });
                 }
@@ -293,9 +304,11 @@ impl ClientSession {
                 result.message =
                     Some("the venue's instruments are not known yet; the symbol is looked up then".into());
                 let key = (venue.number, Symbol::lookup_key(name));
-                if !self.waiting.contains_key(&key) {
+                if let Some(waiting) = self.waiting.get_mut(&key) {
+                    waiting.rate = request.rate;
+                } else {
                     self.check_room(None, world, held, made)?;
-                    self.waiting.insert(key, asked.as_str().to_owned());
+                    self.waiting.insert(key, Waiting { name: asked.as_str().to_owned(), rate: request.rate });
                     made.pending.push(protocol::venue_down(venue.id, name));
                 }
             }
@@ -364,8 +377,8 @@ impl ClientSession {
         held: &impl Held,
         left: &mut HashSet<ChannelKey>,
     ) -> Option<String> {
-        if let Some(name) = self.waiting.remove(&(venue.number, Symbol::lookup_key(name))) {
-            return Some(name);
+        if let Some(waiting) = self.waiting.remove(&(venue.number, Symbol::lookup_key(name))) {
+            return Some(waiting.name);
         }
         // What is held is found in its own spelling even where the catalogue has changed.
         let symbol = match world.look_up(venue.number, name) {
@@ -374,31 +387,40 @@ impl ClientSession {
         };
         let key = ChannelKey { venue: venue.id.clone(), symbol };
         let spelling = key.symbol.as_str().to_owned();
-        (held.contains(&key) && left.insert(key)).then_some(spelling)
+        (held.rate(&key).is_some() && left.insert(key)).then_some(spelling)
     }
 
     fn subscriptions(&self, id: Option<&Value>, world: &impl World, held: &impl Held) -> Action {
         let name_of = |venue: VenueNumber| world.venues().get(usize::from(venue)).map_or("", VenueId::as_str);
-        let keys = held.keys();
-        let mut all: Vec<_> = keys.iter().map(|key| (key.venue.as_str(), key.symbol.as_str())).collect();
-        let waiting = self.waiting.iter().map(|((venue, _), name)| (name_of(*venue), name.as_str()));
-        all.extend(waiting);
-        all.sort_unstable();
+        let held = held.all();
+        let mut all: Vec<_> =
+            held.iter().map(|(key, rate)| (key.venue.as_str(), key.symbol.as_str(), *rate)).collect();
+        let waiting = self.waiting.iter();
+        all.extend(
+            waiting.map(|((venue, _), waiting)| (name_of(*venue), waiting.name.as_str(), waiting.rate)),
+        );
+        all.sort_unstable_by_key(|(venue, symbol, _)| (*venue, *symbol));
         Action::Send(protocol::subscriptions(&all, id, world.now_ms()))
     }
 }
 
 impl Made {
-    fn join(&mut self, key: ChannelKey, away: bool) {
-        if self.joined.insert(key.clone()) {
-            self.joins.push(Joined { key, away });
+    /// Joins a channel, or changes how it is delivered where it is held.
+    fn want(&mut self, wanted: Joined, held: &impl Held) {
+        match held.rate(&wanted.key) {
+            Some(rate) if rate == wanted.rate => {}
+            Some(_) if self.tuned.insert(wanted.key.clone()) => {
+                self.tunes.push(Action::Tune(wanted.key, wanted.rate));
+            }
+            None if self.joined.insert(wanted.key.clone()) => self.joins.push(wanted),
+            Some(_) | None => {}
         }
     }
 }
 
 impl Joined {
     fn action(self) -> Action {
-        Action::Join { key: self.key, away: self.away }
+        Action::Join { key: self.key, away: self.away, rate: self.rate }
     }
 }
 

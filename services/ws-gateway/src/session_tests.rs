@@ -4,6 +4,7 @@ use serde_json::json;
 use tickcast_model::Position;
 
 use super::*;
+use crate::rate::Mode;
 
 /// Two venues: `ctrader` as set here, `ib` always unknown.
 struct Fake {
@@ -54,16 +55,16 @@ impl World for Fake {
 
 /// What the client holds, in the order of joining.
 #[derive(Default)]
-struct Holds(Vec<ChannelKey>);
+struct Holds(Vec<(ChannelKey, Rate)>);
 
 impl Held for Holds {
     fn count(&self) -> usize {
         self.0.len()
     }
-    fn contains(&self, key: &ChannelKey) -> bool {
-        self.0.contains(key)
+    fn rate(&self, key: &ChannelKey) -> Option<Rate> {
+        self.0.iter().find(|(held, _)| held == key).map(|(_, rate)| *rate)
     }
-    fn keys(&self) -> Vec<ChannelKey> {
+    fn all(&self) -> Vec<(ChannelKey, Rate)> {
         self.0.clone()
     }
 }
@@ -117,16 +118,21 @@ impl Rig {
         for action in actions {
             match action {
                 Action::Send(bytes) => said.push(serde_json::from_slice(&bytes).unwrap()),
-                Action::Join { key, away } => {
-                    assert!(!self.held.contains(&key), "joined twice");
+                Action::Join { key, away, rate } => {
+                    assert!(self.held.rate(&key).is_none(), "joined twice");
                     let away = if away { " away" } else { "" };
                     self.joined.push(format!("+{}.{}{away}", key.venue, key.symbol));
-                    self.held.0.push(key);
+                    self.held.0.push((key, rate));
+                }
+                Action::Tune(key, rate) => {
+                    assert!(self.held.rate(&key).is_some_and(|known| known != rate), "tuned for nothing");
+                    self.held.0.iter_mut().filter(|(held, _)| *held == key).for_each(|held| held.1 = rate);
+                    self.joined.push(format!("~{}.{}", key.venue, key.symbol));
                 }
                 Action::Leave(key) => {
-                    assert!(self.held.contains(&key), "left without being held");
+                    assert!(self.held.rate(&key).is_some(), "left without being held");
                     self.joined.push(format!("-{}.{}", key.venue, key.symbol));
-                    self.held.0.retain(|held| *held != key);
+                    self.held.0.retain(|(held, _)| *held != key);
                 }
                 Action::Answer(answer) => {
                     let resumed: Vec<String> =
@@ -253,11 +259,40 @@ fn one_subscription_too_many_is_refused_alone() {
 }
 
 #[test]
-fn what_is_not_served_yet_is_said_honestly() {
+fn what_is_granted_is_echoed_and_subscribing_again_changes_it() {
     let mut rig = Rig::new(Fake::default());
-    let said = rig.say(&json!({"type":"subscribe","symbols":"EURUSD","mode":"latest"}));
-    assert_eq!(results(&said[0]), ["EURUSD error BAD_MESSAGE"]);
-    assert_eq!(said[0]["results"][0]["message"], "mode \"latest\" is not served yet");
+    let said =
+        rig.say(&json!({"type":"subscribe","symbols":"EURUSD","mode":"latest","minIntervalMs":70_000}));
+    let granted = |said: &[Value]| {
+        (said[0]["results"][0]["mode"].clone(), said[0]["results"][0]["minIntervalMs"].clone())
+    };
+    assert_eq!(granted(&said), (json!("latest"), json!(60_000)));
+    rig.say(&json!({"type":"subscribe","symbols":"EURUSD","mode":"latest","minIntervalMs":60_000}));
+    assert_eq!(rig.joined, ["+ctrader.EURUSD"], "nothing changed");
+    let said = rig
+        .say(&json!({"type":"subscribe","symbols":["EURUSD","GBPUSD"],"minIntervalMs":5,"onSlow":"merge"}));
+    assert_eq!(granted(&said), (json!("every"), json!(0)), "there is no interval where each tick is wanted");
+    assert_eq!(rig.joined, ["+ctrader.EURUSD", "~ctrader.EURUSD", "+ctrader.GBPUSD"]);
+    rig.say(&json!({"type":"subscribe","symbols":"GBPUSD","mode":"latest","minIntervalMs":250}));
+    let said = rig.say(&json!({"type":"getSubscriptions"}));
+    assert_eq!(
+        said[0]["subscriptions"],
+        json!([{"symbol":"EURUSD","source":"ctrader","mode":"every","minIntervalMs":0},
+               {"symbol":"GBPUSD","source":"ctrader","mode":"latest","minIntervalMs":250}])
+    );
+}
+
+#[test]
+fn a_name_that_waits_for_the_catalogue_keeps_the_rate_asked_for_last() {
+    let mut rig = Rig::new(Fake { catalogue: None, ..Fake::default() });
+    for interval in [5, 7] {
+        rig.say(&json!({"type":"subscribe","symbols":"EURUSD","mode":"latest","minIntervalMs":interval}));
+    }
+    let said = rig.say(&json!({"type":"getSubscriptions"}));
+    assert_eq!(said[0]["subscriptions"][0]["minIntervalMs"], 7);
+    rig.world = Fake::default();
+    rig.resolve();
+    assert_eq!(rig.held.0[0].1.mode, Mode::Latest { min_interval_ms: 7 });
 }
 
 #[test]

@@ -7,11 +7,12 @@ mod channels;
 mod client;
 mod everybody;
 mod gather;
+mod rates;
 mod resume;
 mod socket;
 mod writing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem::take;
 use std::net::SocketAddr;
@@ -29,13 +30,14 @@ use crate::hub::ChannelKey;
 use crate::limits::Place;
 use crate::mailbox::Mailbox;
 use crate::protocol::Request;
+use crate::rate::{Mode, OnSlow, Rate};
 use crate::session::Action;
 use crate::wheel::Wheel;
 use crate::wire::{Broken, Received};
 
 use channels::Channels;
 pub use client::End;
-use client::{Client, Closing, Sub};
+use client::{Client, Closing, Sub, special};
 use resume::Waiting;
 pub use socket::Socket;
 use writing::Counts;
@@ -45,6 +47,10 @@ const HEARTBEAT_AFTER: Duration = Duration::from_secs(15);
 
 /// A write that makes no progress for this long ends the connection.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// A socket that has taken nothing for this long is tried although the system does not say that it has room: it waits with
+/// that until much of its buffer is free, which takes a slow client long.
+const TRIED_AFTER: Duration = Duration::from_secs(1);
 
 /// Time for the last words.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
@@ -57,6 +63,9 @@ const SWEEPS: u32 = 16;
 
 /// A write is this long at most, and one message more.
 const WRITE_BYTES: usize = 16 * 1024;
+
+/// The same for the ticks of a client that was too slow for everything.
+const SLOW_WRITE_BYTES: usize = 2 * 1024;
 
 /// Bytes taken from a socket at once, and how often before others get their turn.
 const READ_BYTES: usize = 16 * 1024;
@@ -117,6 +126,8 @@ pub struct Shard<S> {
     wheel: Wheel,
     /// Clients that can be written to now.
     ready: Vec<u32>,
+    /// When clients with symbols in mode `latest` are to be looked at: each once, in the shard's milliseconds.
+    alarms: BTreeSet<(u64, u32)>,
     /// Clients whose requests wait for an answer.
     waiting: Waiting,
     /// Clients that may have sent more than one turn took.
@@ -165,6 +176,7 @@ impl<S: Socket> Shard<S> {
             notes: VecDeque::new(),
             notes_gone: 0,
             ready: Vec::new(),
+            alarms: BTreeSet::new(),
             waiting: Waiting::default(),
             unread: Vec::new(),
             sweep_at: now + sweep_every,
@@ -201,7 +213,9 @@ impl<S: Socket> Shard<S> {
         if !self.ready.is_empty() || !self.unread.is_empty() {
             return self.started;
         }
-        let due = self.wheel.next_due_ms().map(|ms| self.started + Duration::from_millis(ms));
+        let alarm_ms = self.alarms.first().map(|(ms, _)| *ms);
+        let due_ms = [self.wheel.next_due_ms(), alarm_ms].into_iter().flatten().min();
+        let due = due_ms.map(|ms| self.started + Duration::from_millis(ms));
         [due, self.waiting.until].into_iter().flatten().fold(self.sweep_at, Instant::min)
     }
 
@@ -260,10 +274,15 @@ impl<S: Socket> Shard<S> {
 
     /// The client's socket takes data again.
     pub fn writable(&mut self, index: u32, now: Instant) {
-        if let Some(client) = self.clients.get_mut(index as usize)
-            && client.blocked_since.take().is_some()
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        let Some(since) = client.blocked_since.take() else { return };
+        let taken = self.counts.bytes();
+        self.write_to(index, now);
+        if self.counts.bytes() == taken
+            && let Some(client) = self.clients.get_mut(index as usize)
+            && client.blocked_since.is_some()
         {
-            self.write_to(index, now);
+            client.blocked_since = Some(since);
         }
     }
 
@@ -293,6 +312,16 @@ impl<S: Socket> Shard<S> {
         if self.sweep_at <= now {
             self.sweep_at = now + self.sweep_every;
             self.sweep(now);
+        }
+        while self.alarms.first().is_some_and(|(ms, _)| *ms <= now_ms)
+            && let Some((_, index)) = self.alarms.pop_first()
+        {
+            if let Some(rates) = self.clients.get_mut(index as usize).and_then(|client| client.rates.as_mut())
+            {
+                rates.alarm_ms = None;
+            }
+            self.set_alarm(index, now_ms);
+            mark(&mut self.pace[index as usize], index, now_ms, &mut self.ready, &mut self.wheel);
         }
         self.wheel.take_due(now_ms, &mut self.ready);
         // Whoever has more than a turn's worth is put back, and served in the next pass.
@@ -365,7 +394,7 @@ impl<S: Socket> Shard<S> {
         match message {
             Received::Text(text) => {
                 let _entered = debug_span!("client", client = index, peer = %client.peer).entered();
-                let held = self.channels.held(&client.subs);
+                let held = self.channels.held(&client.subs, client.rates.as_deref());
                 client.session.receive(&text, now, &*self.gateway.venues, &held, &mut actions);
             }
             Received::Binary => client.session.receive_binary(now, &mut actions),
@@ -384,7 +413,7 @@ impl<S: Socket> Shard<S> {
     fn ask(&mut self, index: u32, request: &Request, now: Instant) {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
         let mut actions = take(&mut self.scratch.actions);
-        let held = self.channels.held(&client.subs);
+        let held = self.channels.held(&client.subs, client.rates.as_deref());
         client.session.perform(request, &*self.gateway.venues, &held, &mut actions);
         self.act(index, &mut actions, now);
         self.scratch.actions = actions;
@@ -396,7 +425,8 @@ impl<S: Socket> Shard<S> {
         for action in actions.drain(..) {
             match action {
                 Action::Send(message) => self.reply(index, Reply::Message(message)),
-                Action::Join { key, away } => self.join(index, &key, away),
+                Action::Join { key, away, rate } => self.join(index, &key, away, rate),
+                Action::Tune(key, rate) => self.tune(index, &key, rate, now),
                 Action::Answer(answer) => self.answer(index, answer, now),
                 Action::Defer(request) => self.defer(index, request, now),
                 Action::Leave(key) => self.leave(index, &key),
@@ -414,7 +444,7 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn join(&mut self, index: u32, key: &ChannelKey, away: bool) {
+    fn join(&mut self, index: u32, key: &ChannelKey, away: bool, rate: Rate) {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
         let number = self.channels.open(key, &self.gateway.hub, &self.mailbox);
         if let Err(place) = client.subs.binary_search_by_key(&number, |sub| sub.channel)
@@ -423,6 +453,64 @@ impl<S: Socket> Shard<S> {
             client.subs.insert(place, sub);
             client.form.joined(number, key);
             self.gateway.metrics.subscriptions.inc();
+            self.set_rate(index, place, rate);
+        }
+    }
+
+    /// Delivers a channel in another way from now on.
+    fn tune(&mut self, index: u32, key: &ChannelKey, rate: Rate, now: Instant) {
+        let Some(client) = self.clients.get(index as usize) else { return };
+        if let Some(place) = self.channels.find(&client.subs, key) {
+            self.set_rate(index, place, rate);
+            let now_ms = self.millis(now);
+            self.set_alarm(index, now_ms);
+            self.hurry(index);
+        }
+    }
+
+    fn set_rate(&mut self, index: u32, place: usize, rate: Rate) {
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        let sub = &mut client.subs[place];
+        if rate.merges() {
+            self.channels.fold(sub.channel);
+        }
+        match rate.mode {
+            Mode::Latest { min_interval_ms } => {
+                client.rates.get_or_insert_default().set(sub.channel, min_interval_ms);
+                sub.set(special::LATEST);
+            }
+            Mode::Every => {
+                if let Some(rates) = &mut client.rates {
+                    rates.remove(sub.channel);
+                }
+                // What waited for its time and is not there any more tick by tick comes as it would have come.
+                if sub.is(special::LATEST) && !self.channels.has_all_behind(sub) {
+                    sub.set(special::FOLDS);
+                }
+                sub.unset(special::LATEST);
+            }
+        }
+        match rate.on_slow {
+            OnSlow::Gap => sub.unset(special::MERGES),
+            OnSlow::Merge => sub.set(special::MERGES),
+        }
+    }
+
+    /// Sees to it that the client is looked at when the next of its symbols opens.
+    fn set_alarm(&mut self, index: u32, now_ms: u64) {
+        let Some(rates) = self.clients.get_mut(index as usize).and_then(|client| client.rates.as_mut())
+        else {
+            return;
+        };
+        let next_ms = rates.next_ms(now_ms);
+        if next_ms == rates.alarm_ms {
+            return;
+        }
+        if let Some(old_ms) = std::mem::replace(&mut rates.alarm_ms, next_ms) {
+            self.alarms.remove(&(old_ms, index));
+        }
+        if let Some(next_ms) = next_ms {
+            self.alarms.insert((next_ms, index));
         }
     }
 
@@ -430,6 +518,9 @@ impl<S: Socket> Shard<S> {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
         if let Some(place) = self.channels.find(&client.subs, key) {
             let sub = client.subs.remove(place);
+            if let Some(rates) = &mut client.rates {
+                rates.remove(sub.channel);
+            }
             self.leave_channel(&sub);
             self.forget_in_answers(index, key);
         }
@@ -477,6 +568,9 @@ impl<S: Socket> Shard<S> {
         let Some(mut client) = self.clients.try_remove(index as usize) else { return };
         for sub in take(&mut client.subs) {
             self.leave_channel(&sub);
+        }
+        if let Some(alarm_ms) = client.rates.take().and_then(|rates| rates.alarm_ms) {
+            self.alarms.remove(&(alarm_ms, index));
         }
         debug!(client = index, peer = %client.peer, ?end, "client gone");
         let metrics = &self.gateway.metrics;

@@ -24,6 +24,13 @@ pub fn put_text(message: &[u8], out: &mut Vec<u8>) {
     put_frame(TEXT, message, out);
 }
 
+/// Appends a text frame of a message in two pieces.
+pub fn put_text_of(beginning: &[u8], end: &[u8], out: &mut Vec<u8>) {
+    put_header(TEXT, beginning.len() + end.len(), out);
+    out.put_slice(beginning);
+    out.put_slice(end);
+}
+
 /// Appends a close frame; the reason is cut where it does not fit.
 fn put_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let most = CONTROL_BYTES_MAX - 2;
@@ -95,8 +102,13 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
 }
 
 fn put_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    put_header(opcode, payload.len(), out);
+    out.put_slice(payload);
+}
+
+fn put_header(opcode: u8, length: usize, out: &mut Vec<u8>) {
     out.put_u8(0x80 | opcode);
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+    match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ ..=125), _) => out.put_u8(short),
         (_, Ok(middle)) => {
             out.put_u8(126);
@@ -104,10 +116,9 @@ fn put_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
         }
         _ => {
             out.put_u8(127);
-            out.put_u64(payload.len() as u64);
+            out.put_u64(length as u64);
         }
     }
-    out.put_slice(payload);
 }
 
 /// What a client sent.

@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::fmt;
 
 /// An exact decimal price: `units` divided by ten to the power of `scale`.
@@ -42,6 +43,17 @@ impl Price {
             return Self::new(sum / 2, self.scale);
         }
         Self::new(sum.checked_mul(5)?, self.scale + 1)
+    }
+
+    /// Which of two prices is higher, whatever their scales.
+    pub fn compare(self, other: Self) -> Ordering {
+        if self.scale == other.scale {
+            return self.units.cmp(&other.units);
+        }
+        // At most 19 digits and 18 more: within 128 bits.
+        let scale = self.scale.max(other.scale);
+        let at_scale = |price: Self| i128::from(price.units) * 10i128.pow(u32::from(scale - price.scale));
+        at_scale(self).cmp(&at_scale(other))
     }
 
     /// Shows the price with at least `digits` decimals, and more where the value has more: nothing is rounded.
@@ -126,6 +138,16 @@ mod tests {
         assert_eq!(shown(i64::MIN, 0, 0), "-9223372036854775808");
         assert_eq!(shown(i64::MIN, 18, 0), "-9.223372036854775808");
         assert_eq!(shown(-1, 18, 255), "-0.000000000000000001");
+    }
+
+    #[test]
+    fn prices_of_different_scales_compare_by_value() {
+        let price = |units, scale| Price::new(units, scale).unwrap();
+        assert_eq!(price(1_500, 3).compare(price(15, 1)), Ordering::Equal);
+        assert_eq!(price(-1, 18).compare(price(0, 0)), Ordering::Less);
+        assert_eq!(price(i64::MAX, 0).compare(price(i64::MAX, 18)), Ordering::Greater);
+        assert_eq!(price(i64::MIN, 0).compare(price(i64::MIN, 18)), Ordering::Less);
+        assert_eq!(price(2, 5).compare(price(1, 5)), Ordering::Greater);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tickcast_model::{Symbol, VenueId};
 use ws_gateway::hub::ChannelKey;
 use ws_gateway::limits::ClientLimits;
+use ws_gateway::rate::Rate;
 use ws_gateway::session::{Action, ClientSession, Held, LookUp, VenueNumber, World};
 use ws_gateway::wire::{Broken, FrameReader, Received};
 
@@ -157,18 +158,18 @@ impl World for Around {
 }
 
 /// The channels the client holds, as its writer keeps them.
-struct Channels(Vec<ChannelKey>);
+struct Channels(Vec<(ChannelKey, Rate)>);
 
 impl Held for Channels {
     fn count(&self) -> usize {
         self.0.len()
     }
 
-    fn contains(&self, key: &ChannelKey) -> bool {
-        self.0.contains(key)
+    fn rate(&self, key: &ChannelKey) -> Option<Rate> {
+        self.0.iter().find(|(held, _)| held == key).map(|(_, rate)| *rate)
     }
 
-    fn keys(&self) -> Vec<ChannelKey> {
+    fn all(&self) -> Vec<(ChannelKey, Rate)> {
         self.0.clone()
     }
 }
@@ -204,13 +205,17 @@ pub(crate) fn session(bytes: &[u8]) {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
-                Action::Join { key, .. } => {
-                    assert!(!held.contains(&key), "a channel is joined once");
-                    held.0.push(key);
+                Action::Join { key, rate, .. } => {
+                    assert!(held.rate(&key).is_none(), "a channel is joined once");
+                    held.0.push((key, rate));
+                }
+                Action::Tune(key, rate) => {
+                    assert!(held.rate(&key).is_some_and(|known| known != rate), "a rate is changed");
+                    held.0.iter_mut().filter(|(known, _)| *known == key).for_each(|held| held.1 = rate);
                 }
                 Action::Leave(key) => {
-                    assert!(held.contains(&key), "what is left was joined");
-                    held.0.retain(|known| *known != key);
+                    assert!(held.rate(&key).is_some(), "what is left was joined");
+                    held.0.retain(|(known, _)| *known != key);
                 }
                 Action::Send(message) => assert!(!message.is_empty()),
                 Action::Answer(answer) => assert!(!answer.message(5).is_empty()),
@@ -241,13 +246,15 @@ fn request(kind: usize, input: &mut Input<'_>) -> String {
         "[\"A\"]",
         "\"A/B\"",
     ];
-    const SOURCES: [&str; 6] = [
+    const SOURCES: [&str; 8] = [
         "",
         ",\"source\":\"ctrader\"",
         ",\"source\":\"ib\"",
         ",\"source\":\"none\"",
         ",\"source\":7",
         ",\"id\":{\"a\":[1]}",
+        ",\"mode\":\"latest\",\"minIntervalMs\":250",
+        ",\"onSlow\":\"merge\"",
     ];
     let count = input.below(9);
     let names: Vec<&str> = (0..count).map(|_| NAMES[input.below(NAMES.len())]).collect();

@@ -1,6 +1,7 @@
-use super::{Of, Reply};
-use crate::binary::{Full, Names};
+use super::{Of, Reply, put_merged_text};
+use crate::binary::{self, Full, Names};
 use crate::bits::Bits;
+use crate::fold::Merged;
 use crate::ring::{Frame, Gap};
 use crate::wire;
 
@@ -33,14 +34,27 @@ impl BinaryForm {
                 self.begin(out);
                 step.write(of.channel, false, out);
             }
-            _ => self.full(of, frame, false, out),
+            _ => self.full(of, &Merged::one(frame, false), false, out),
+        }
+    }
+
+    pub(super) fn merged(&mut self, of: Of<'_>, merged: &Merged<'_>, out: &mut Vec<u8>) {
+        if merged.begins {
+            self.forget(of.channel);
+        }
+        match merged.frame.step() {
+            Some(step) if merged.count == 1 && self.known.contains(of.channel) => {
+                self.begin(out);
+                step.write(of.channel, true, out);
+            }
+            _ => self.full(of, merged, true, out),
         }
     }
 
     pub(super) fn snapshot(&mut self, of: Of<'_>, frame: &Frame, out: &mut Vec<u8>) {
         // It may begin another epoch, which goes with the names.
         self.forget(of.channel);
-        self.full(of, frame, true, out);
+        self.full(of, &Merged::one(frame, true), false, out);
     }
 
     pub(super) fn gap(&mut self, of: Of<'_>, gap: &Gap, out: &mut Vec<u8>) {
@@ -53,7 +67,8 @@ impl BinaryForm {
         self.known.remove(channel);
     }
 
-    fn full(&mut self, of: Of<'_>, frame: &Frame, is_snapshot: bool, out: &mut Vec<u8>) {
+    fn full(&mut self, of: Of<'_>, told: &Merged<'_>, is_merged: bool, out: &mut Vec<u8>) {
+        let frame = told.frame;
         let writer = of.feed.writer();
         let names = Names { source: writer.venue().as_str(), symbol: writer.symbol().as_str() };
         let full = Full {
@@ -61,15 +76,19 @@ impl BinaryForm {
             names: (!self.known.contains(of.channel)).then_some(names),
             position: frame.position,
             tick: &frame.tick,
-            is_snapshot,
-            merged: None,
+            is_snapshot: told.begins,
+            merged: is_merged.then_some(binary::Merged { count: told.count, range: told.high.zip(told.low) }),
         };
         self.begin(out);
         if full.write(out) {
             self.known.insert(of.channel);
         } else {
             self.finish(out);
-            out.extend_from_slice(if is_snapshot { frame.snapshot() } else { frame.text() });
+            if is_merged {
+                put_merged_text(told, out);
+            } else {
+                out.extend_from_slice(if told.begins { frame.snapshot() } else { frame.text() });
+            }
         }
     }
 

@@ -1,6 +1,8 @@
-use super::{Of, Reply};
+use super::{Of, Reply, merged_beginning};
+use crate::fold::Merged;
 use crate::hub::ChannelKey;
 use crate::places::Places;
+use crate::protocol;
 use crate::ring::{Frame, Gap};
 use crate::wire::payload_of;
 
@@ -50,13 +52,27 @@ impl EventsForm {
         self.event(&payload_of(frame.snapshot()), out);
     }
 
+    pub(super) fn merged(&mut self, of: Of<'_>, merged: &Merged<'_>, out: &mut Vec<u8>) {
+        self.moved(of, merged.frame);
+        self.event_of(&merged_beginning(merged), protocol::merged_end(merged).as_bytes(), out);
+    }
+
     pub(super) fn gap(&mut self, of: Of<'_>, gap: &Gap, out: &mut Vec<u8>) {
-        self.moved_to(of, gap.end());
+        // What is missing further on is told before ticks that are merged over it, and those the client does not have yet.
+        let known = self.place(of).and_then(|place| self.places.get(place));
+        if known.is_none_or(|known| known.epoch != gap.epoch || gap.from <= known.seq + 1) {
+            self.moved_to(of, gap.end());
+        }
         self.event(&of.feed.writer().gap(gap), out);
     }
 
     /// One message.
     pub(super) fn event(&mut self, json: &[u8], out: &mut Vec<u8>) {
+        self.event_of(json, &[], out);
+    }
+
+    /// One message in two pieces.
+    fn event_of(&mut self, beginning: &[u8], end: &[u8], out: &mut Vec<u8>) {
         self.finish(out);
         if self.places.is_known() {
             out.extend_from_slice(b"id: ");
@@ -64,7 +80,8 @@ impl EventsForm {
             out.push(b'\n');
         }
         out.extend_from_slice(b"data: ");
-        out.extend_from_slice(json);
+        out.extend_from_slice(beginning);
+        out.extend_from_slice(end);
         out.extend_from_slice(b"\n\n");
     }
 
@@ -80,8 +97,13 @@ impl EventsForm {
     }
 
     fn moved_to(&mut self, of: Of<'_>, position: tickcast_model::Position) {
-        if let Ok(at) = self.channels.binary_search_by_key(&of.channel, |(channel, _)| *channel) {
-            self.places.set(self.channels[at].1, position);
+        if let Some(place) = self.place(of) {
+            self.places.set(place, position);
         }
+    }
+
+    fn place(&self, of: Of<'_>) -> Option<usize> {
+        let at = self.channels.binary_search_by_key(&of.channel, |(channel, _)| *channel);
+        at.ok().map(|at| self.channels[at].1)
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use tickcast_model::{Position, Symbol};
 
 use super::ErrorCode;
+use crate::rate::{INTERVAL_MS_MAX, Mode, OnSlow, Rate};
 
 /// A client's message.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,10 +34,8 @@ pub struct Subscribe {
     pub symbols: Vec<String>,
     /// The venue; the default one where absent.
     pub source: Option<String>,
-    /// True where only the newest price of a symbol is wanted.
-    pub latest: bool,
-    /// True where a slow client wants ticks merged rather than announced as missing.
-    pub merge: bool,
+    /// How they are to be delivered.
+    pub rate: Rate,
     /// Where the client stopped.
     pub resume: Resume,
     /// To be echoed.
@@ -117,21 +116,13 @@ fn read_fields(
     };
     match kind {
         "connect" => Ok(Request::Connect),
-        "subscribe" => {
-            if let Some(interval) = present(fields, "minIntervalMs")
-                && interval.as_u64().is_none()
-            {
-                return Err(bad("\"minIntervalMs\" is a whole number of milliseconds"));
-            }
-            Ok(Request::Subscribe(Subscribe {
-                symbols: symbols(fields, symbols_max)?,
-                source: source(fields)?,
-                latest: choice(fields, "mode", "every", "latest")?,
-                merge: choice(fields, "onSlow", "gap", "merge")?,
-                resume: resume(fields, symbols_max)?,
-                id,
-            }))
-        }
+        "subscribe" => Ok(Request::Subscribe(Subscribe {
+            symbols: symbols(fields, symbols_max)?,
+            source: source(fields)?,
+            rate: rate(fields)?,
+            resume: resume(fields, symbols_max)?,
+            id,
+        })),
         "unsubscribe" => Ok(Request::Unsubscribe(Unsubscribe {
             symbols: symbols(fields, symbols_max)?,
             source: source(fields)?,
@@ -188,6 +179,21 @@ fn choice(fields: &Map<String, Value>, name: &str, usual: &str, other: &str) -> 
     }
 }
 
+fn rate(fields: &Map<String, Value>) -> Result<Rate, Reason> {
+    let interval = present(fields, "minIntervalMs").map(|value| {
+        value.as_u64().ok_or_else(|| bad("\"minIntervalMs\" is a whole number of milliseconds"))
+    });
+    let interval = interval.transpose()?.unwrap_or(0);
+    // More than is granted is not refused: the answer says what is.
+    let min_interval_ms = u16::try_from(interval).map_or(INTERVAL_MS_MAX, |ms| ms.min(INTERVAL_MS_MAX));
+    let is_latest = choice(fields, "mode", "every", "latest")?;
+    let merges = choice(fields, "onSlow", "gap", "merge")?;
+    Ok(Rate {
+        mode: if is_latest { Mode::Latest { min_interval_ms } } else { Mode::Every },
+        on_slow: if merges { OnSlow::Merge } else { OnSlow::Gap },
+    })
+}
+
 fn resume(fields: &Map<String, Value>, symbols_max: usize) -> Result<Resume, Reason> {
     let mut resume = Resume::default();
     match present(fields, "resume") {
@@ -235,8 +241,7 @@ mod tests {
             Subscribe {
                 symbols: vec!["A".into(), "B".into()],
                 source: Some("ib".into()),
-                latest: true,
-                merge: true,
+                rate: Rate { mode: Mode::Latest { min_interval_ms: 250 }, on_slow: OnSlow::Merge },
                 resume: Resume(HashMap::from([("A".into(), Some(Position { epoch: 17, seq: 4 }))])),
                 id: Some(json!("x")),
             }
@@ -269,6 +274,25 @@ mod tests {
             assert_eq!(code(text), ErrorCode::BadMessage, "{text}");
         }
         assert_eq!(code(r#"{"type":"Subscribe"}"#), ErrorCode::UnknownType);
+    }
+
+    #[test]
+    fn an_interval_is_granted_up_to_a_minute_and_means_nothing_where_every_tick_is_wanted() {
+        for (fields, mode) in [
+            ("", Mode::Every),
+            (r#","minIntervalMs":5"#, Mode::Every),
+            (r#","mode":"latest""#, Mode::Latest { min_interval_ms: 0 }),
+            (r#","mode":"latest","minIntervalMs":59999"#, Mode::Latest { min_interval_ms: 59_999 }),
+            (r#","mode":"latest","minIntervalMs":60001"#, Mode::Latest { min_interval_ms: 60_000 }),
+            (
+                r#","mode":"latest","minIntervalMs":18446744073709551615"#,
+                Mode::Latest { min_interval_ms: 60_000 },
+            ),
+        ] {
+            let text = format!(r#"{{"type":"subscribe","symbols":"A"{fields}}}"#);
+            let Ok(Request::Subscribe(request)) = read(&text, 3) else { panic!("{text}") };
+            assert_eq!(request.rate, Rate { mode, on_slow: OnSlow::Gap }, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use tickcast_model::{Position, Price, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId};
 
 use super::ErrorCode;
+use crate::fold::Merged;
+use crate::rate::{Mode, Rate};
 use crate::ring::Gap;
 
 /// Writes the messages of one channel; what is the same in all of them is written once.
@@ -24,12 +26,21 @@ const TICK: &[u8] = b"{\"type\":\"tick\",";
 const NUMBERS_BYTES_MAX: usize = 256;
 
 /// A short text in the making that needs no allocation.
-struct Text {
+pub struct Text {
     bytes: [u8; NUMBERS_BYTES_MAX],
     len: usize,
 }
 
 impl Text {
+    /// What was put in.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn new() -> Self {
+        Self { bytes: [0; NUMBERS_BYTES_MAX], len: 0 }
+    }
+
     fn put(&mut self, text: &str) {
         self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
         self.len += text.len();
@@ -46,6 +57,16 @@ impl Text {
         self.put(key);
         self.put(itoa::Buffer::new().format(number));
     }
+}
+
+/// What stands at the end of a merged tick, in place of the last brace of the tick itself.
+pub fn merged_end(merged: &Merged<'_>) -> Text {
+    let mut end = Text::new();
+    end.put_number(",\"merged\":", merged.count);
+    end.put_price(",\"high\":", merged.high, merged.frame.tick.digits);
+    end.put_price(",\"low\":", merged.low, merged.frame.tick.digits);
+    end.put("}");
+    end
 }
 
 impl ChannelWriter {
@@ -66,7 +87,7 @@ impl ChannelWriter {
 
     /// `tick`: prices are exact decimals with the instrument's digits. One allocation, of exactly the right size.
     pub fn tick(&self, tick: &Tick, position: Position) -> Bytes {
-        let mut rest = Text { bytes: [0; NUMBERS_BYTES_MAX], len: 0 };
+        let mut rest = Text::new();
         rest.put_price(",\"bid\":", tick.bid, tick.digits);
         rest.put_price(",\"ask\":", tick.ask, tick.digits);
         rest.put_price(",\"price\":", tick.price(), tick.digits);
@@ -79,7 +100,7 @@ impl ChannelWriter {
             rest.put_number(",\"delayedS\":", delayed_s);
         }
         rest.put(if tick.snapshot { ",\"snapshot\":true}" } else { "}" });
-        let rest = &rest.bytes[..rest.len];
+        let rest = rest.as_bytes();
         let mut json = Vec::with_capacity(TICK.len() + self.names.len() + rest.len());
         json.extend_from_slice(TICK);
         json.extend_from_slice(self.names.as_bytes());
@@ -170,15 +191,22 @@ fn venue_name<S: Serializer>(venue: &VenueId, serializer: S) -> Result<S::Ok, S:
 #[derive(Clone, Copy, PartialEq, Serialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Granted {
-    /// `every`: each tick is delivered.
+    /// `every`: each tick is delivered; `latest`: the newest, with the others merged into it.
     pub mode: &'static str,
     /// Least time between two ticks of the symbol, milliseconds.
     pub min_interval_ms: u64,
 }
 
 impl Granted {
-    /// Each tick at once.
-    pub const EVERY: Self = Self { mode: "every", min_interval_ms: 0 };
+    /// What a client is told of a rate.
+    pub fn of(rate: Rate) -> Self {
+        match rate.mode {
+            Mode::Every => Self { mode: "every", min_interval_ms: 0 },
+            Mode::Latest { min_interval_ms } => {
+                Self { mode: "latest", min_interval_ms: min_interval_ms.into() }
+            }
+        }
+    }
 }
 
 /// `subscribeResponse` or `unsubscribeResponse`
@@ -199,8 +227,8 @@ pub fn symbol_results(
     json(&Message { r#type: kind, results, id, timestamp: now_ms })
 }
 
-/// `subscriptions`: the symbols with their venues.
-pub fn subscriptions(held: &[(&str, &str)], id: Option<&Value>, now_ms: i64) -> Bytes {
+/// `subscriptions`: the symbols with their venues and rates.
+pub fn subscriptions(held: &[(&str, &str, Rate)], id: Option<&Value>, now_ms: i64) -> Bytes {
     #[derive(Serialize)]
     struct One<'a> {
         symbol: &'a str,
@@ -219,10 +247,10 @@ pub fn subscriptions(held: &[(&str, &str)], id: Option<&Value>, now_ms: i64) -> 
     }
     json(&Message {
         r#type: "subscriptions",
-        symbols: held.iter().map(|(_, symbol)| *symbol).collect(),
+        symbols: held.iter().map(|(_, symbol, _)| *symbol).collect(),
         subscriptions: held
             .iter()
-            .map(|(source, symbol)| One { symbol, source, granted: Granted::EVERY })
+            .map(|(source, symbol, rate)| One { symbol, source, granted: Granted::of(*rate) })
             .collect(),
         id,
         timestamp: now_ms,
@@ -467,7 +495,7 @@ mod tests {
             status: "subscribed",
             code: None,
             message: None,
-            granted: Some(Granted::EVERY),
+            granted: Some(Granted::of(Rate::default())),
             recovered: None,
         };
         let id = json!({"n": 1});

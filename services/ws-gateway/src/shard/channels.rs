@@ -5,11 +5,13 @@ use std::sync::Arc;
 use slab::Slab;
 use tickcast_model::Position;
 
-use super::client::Sub;
+use super::client::{Sub, special};
 use super::number;
+use super::rates::Rates;
 use crate::feed::{Feed, Reading};
 use crate::hub::{ChannelKey, Hub, Seat};
 use crate::mailbox::Mailbox;
+use crate::rate::{Mode, OnSlow, Rate};
 use crate::ring::Frame;
 use crate::session::Held;
 
@@ -96,6 +98,19 @@ impl Channels {
         Some(Sub::new(number, place, reading))
     }
 
+    /// Readers of this channel may want its ticks merged.
+    pub(super) fn fold(&mut self, number: u32) {
+        if let Some(channel) = self.all.get_mut(number as usize) {
+            channel.seat.fold();
+        }
+    }
+
+    /// Whether a reader can have each tick it has not got yet.
+    pub(super) fn has_all_behind(&self, sub: &Sub) -> bool {
+        let channel = self.all.get(sub.channel as usize);
+        channel.is_none_or(|channel| channel.seat.feed().has_all_behind(sub.reading))
+    }
+
     /// Lets a reader begin anew, as if it joined now.
     pub(super) fn rejoin(&mut self, sub: &mut Sub, away: bool) {
         if let Some(channel) = self.all.get_mut(sub.channel as usize) {
@@ -160,17 +175,26 @@ impl Channels {
     /// The feed of a channel where this reader may have something coming.
     pub(super) fn feed_beyond(&self, sub: &Sub) -> Option<&Feed> {
         let is_there = self.tips.get(sub.channel as usize).is_some_and(|tip| tip.reading == sub.reading);
-        if is_there || sub.is_held() { None } else { Some(self.all.get(sub.channel as usize)?.seat.feed()) }
+        if is_there { None } else { Some(self.all.get(sub.channel as usize)?.seat.feed()) }
     }
 
     /// What there is for a client that reads these.
     #[inline]
-    pub(super) fn pending(&self, subs: &[Sub]) -> Pending<'_> {
+    pub(super) fn pending(&self, subs: &[Sub], rates: Option<&Rates>, now_ms: u64) -> Pending<'_> {
         let mut pending = Pending::Nothing;
         for (place, sub) in subs.iter().enumerate() {
             let Some(tip) = self.tips.get(sub.channel as usize) else { return Pending::More };
-            if tip.reading == sub.reading || sub.is_held() {
+            if tip.reading == sub.reading {
                 continue;
+            }
+            if !sub.is_plain() {
+                // A symbol in mode `latest` waits for its time, but a change of its state does not.
+                let is_open = || rates.is_none_or(|rates| rates.is_open(sub.channel, now_ms));
+                let waits = sub.is(special::LATEST) && sub.reading.knows_state_of(tip.reading) && !is_open();
+                if waits || sub.is(special::HELD) {
+                    continue;
+                }
+                return Pending::More;
             }
             let after = sub.reading.advanced();
             pending = match (&pending, &tip.frame) {
@@ -184,8 +208,8 @@ impl Channels {
     }
 
     /// The channels of one client, as its session asks for them.
-    pub(super) fn held<'a>(&'a self, subs: &'a [Sub]) -> Holding<'a> {
-        Holding { channels: self, subs }
+    pub(super) fn held<'a>(&'a self, subs: &'a [Sub], rates: Option<&'a Rates>) -> Holding<'a> {
+        Holding { channels: self, subs, rates }
     }
 
     /// Where a channel stands, or would stand, among those a client reads.
@@ -205,6 +229,18 @@ impl Tip {
 pub(super) struct Holding<'a> {
     channels: &'a Channels,
     subs: &'a [Sub],
+    rates: Option<&'a Rates>,
+}
+
+impl Holding<'_> {
+    fn rate_of(&self, sub: &Sub) -> Rate {
+        let interval =
+            self.rates.filter(|_| sub.is(special::LATEST)).and_then(|rates| rates.interval_ms(sub.channel));
+        Rate {
+            mode: interval.map_or(Mode::Every, |min_interval_ms| Mode::Latest { min_interval_ms }),
+            on_slow: if sub.is(special::MERGES) { OnSlow::Merge } else { OnSlow::Gap },
+        }
+    }
 }
 
 impl Held for Holding<'_> {
@@ -212,12 +248,12 @@ impl Held for Holding<'_> {
         self.subs.len()
     }
 
-    fn contains(&self, key: &ChannelKey) -> bool {
-        self.channels.find(self.subs, key).is_some()
+    fn rate(&self, key: &ChannelKey) -> Option<Rate> {
+        self.channels.find(self.subs, key).map(|place| self.rate_of(&self.subs[place]))
     }
 
-    fn keys(&self) -> Vec<ChannelKey> {
-        let channels = self.subs.iter().filter_map(|sub| self.channels.all.get(sub.channel as usize));
-        channels.map(|channel| channel.key.clone()).collect()
+    fn all(&self) -> Vec<(ChannelKey, Rate)> {
+        let channel = |sub: &Sub| self.channels.all.get(sub.channel as usize);
+        self.subs.iter().filter_map(|sub| Some((channel(sub)?.key.clone(), self.rate_of(sub)))).collect()
     }
 }

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::channels::Channels;
+use super::rates::Rates;
 use super::resume::Parked;
 use super::{Arrival, Socket, code};
 use crate::feed::Reading;
@@ -55,6 +57,8 @@ pub(super) struct Client<S> {
     pub(super) form: Form,
     /// What it is told before its ticks.
     pub(super) replies: VecDeque<Reply>,
+    /// Where it has symbols in mode `latest`.
+    pub(super) rates: Option<Box<Rates>>,
     /// What it asked for and is not answered yet; most have none.
     #[expect(clippy::box_collection, reason = "eight bytes instead of twenty-four for each client")]
     pub(super) parked: Option<Box<Vec<Parked>>>,
@@ -66,6 +70,10 @@ pub(super) struct Client<S> {
     pub(super) ping_at: Instant,
     /// Since when the socket takes nothing.
     pub(super) blocked_since: Option<Instant>,
+    /// Since when the socket has not taken everything there was, or what was pending was last passed over.
+    pub(super) behind_since: Option<Instant>,
+    /// What was pending was passed over since it last had everything.
+    pub(super) is_slow: bool,
     /// When it is closed because the gateway stops.
     pub(super) close_at: Option<Instant>,
     pub(super) closing: Option<Closing>,
@@ -75,16 +83,27 @@ pub(super) struct Client<S> {
 pub(super) struct Sub {
     /// The channel's number in the shard.
     pub(super) channel: u32,
-    /// Below [`HELD`]: the reader's place in the channel. Above: what is special about it; zero for most.
+    /// The reader's place in the channel, and above that what is special about it, which for most is nothing.
     place: u32,
     pub(super) reading: Reading,
 }
 
-/// Nothing is told of the channel until an answer was given.
-const HELD: u32 = 1 << 28;
+/// What may be special about a [`Sub`].
+pub(super) mod special {
+    /// Nothing is told of the channel until an answer was given.
+    pub(in super::super) const HELD: u32 = 1 << 31;
+    /// Only the newest tick is wanted, no sooner than the client's rates say.
+    pub(in super::super) const LATEST: u32 = 1 << 30;
+    /// A client that is too slow gets what is pending as one tick, not as a gap.
+    pub(in super::super) const MERGES: u32 = 1 << 29;
+    /// The client was too slow: what is pending is passed over.
+    pub(in super::super) const JUMPS: u32 = 1 << 28;
+    /// What is pending comes as one tick, this once.
+    pub(in super::super) const FOLDS: u32 = 1 << 27;
+}
 
 /// The bits of a place; there are never so many clients.
-const PLACE: u32 = HELD - 1;
+const PLACE: u32 = special::FOLDS - 1;
 
 impl Sub {
     /// A reading like any other.
@@ -100,16 +119,27 @@ impl Sub {
         self.place = self.place & !PLACE | place & PLACE;
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.place & HELD != 0
+    /// True where nothing is special about it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.place <= PLACE
     }
 
-    pub(super) fn hold(&mut self) {
-        self.place |= HELD;
+    /// True where any of these is set.
+    pub(super) fn is(&self, special: u32) -> bool {
+        self.place & special != 0
     }
 
-    pub(super) fn let_go(&mut self) {
-        self.place &= !HELD;
+    pub(super) fn set(&mut self, special: u32) {
+        self.place |= special;
+    }
+
+    pub(super) fn unset(&mut self, special: u32) {
+        self.place &= !special;
+    }
+
+    /// True where what is pending of it has no end to wait for: each tick is wanted.
+    pub(super) fn wants_every(&self) -> bool {
+        !self.is(special::LATEST | special::HELD)
     }
 }
 
@@ -139,7 +169,10 @@ impl<S: Socket> Client<S> {
             unsent: Bytes::new(),
             form: arrival.form,
             replies: VecDeque::new(),
+            rates: None,
             parked: None,
+            behind_since: None,
+            is_slow: false,
             news_next,
             opened_at: now,
             heard_at: now,
@@ -158,6 +191,25 @@ impl<S: Socket> Client<S> {
             && self.news_next == notes_end
             && self.closing.is_none()
             && self.form.is_text()
+            && self.behind_since.is_none()
+    }
+
+    /// What it takes beyond itself, bytes.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let replies = self.replies.capacity() * size_of::<Reply>();
+        self.unsent.len() + replies + self.subs.capacity() * size_of::<Sub>()
+    }
+
+    /// It has been behind for too long: each symbol of which every tick is wanted goes on with the newest.
+    pub(super) fn pass_over(&mut self, channels: &Channels, now: Instant) {
+        self.behind_since = Some(now);
+        self.is_slow = true;
+        for sub in &mut self.subs {
+            if sub.wants_every() && channels.feed_beyond(sub).is_some() {
+                sub.set(special::JUMPS);
+            }
+        }
     }
 
     /// Writes bytes; what the socket does not take is kept, and the client is blocked until it takes more.
@@ -210,6 +262,7 @@ impl<S: Socket> Client<S> {
             return Err(error);
         }
         self.blocked_since = Some(now);
+        self.behind_since.get_or_insert(now);
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::client::End;
 use super::{
-    HEARTBEAT_AFTER, NOTES_MAX, REPLIES_MAX, STUCK_AFTER, SWEEP_EVERY, SWEEPS, Shard, Socket, code, number,
+    HEARTBEAT_AFTER, NOTES_MAX, REPLIES_MAX, STUCK_AFTER, SWEEP_EVERY, SWEEPS, Shard, Socket, TRIED_AFTER,
+    code, number,
 };
 use crate::bulletin::Note;
 use crate::form::Reply;
@@ -41,7 +42,7 @@ impl<S: Socket> Shard<S> {
             let Some(client) = self.clients.get_mut(index as usize) else { continue };
             let mut actions = Vec::new();
             if client.session.is_waiting() {
-                let held = self.channels.held(&client.subs);
+                let held = self.channels.held(&client.subs, client.rates.as_deref());
                 client.session.resolve(&*self.gateway.venues, &held, &mut actions);
             }
             let has_more = has_news || is_stopping || !actions.is_empty();
@@ -82,7 +83,7 @@ impl<S: Socket> Shard<S> {
     /// Looks at every client's clock.
     pub(super) fn sweep(&mut self, now: Instant) {
         let ping = self.gateway.ping;
-        let mut ends = Vec::new();
+        let (mut ends, mut stuck) = (Vec::new(), Vec::new());
         let mut heartbeat = None;
         for (index, client) in &mut self.clients {
             let index = number(index);
@@ -100,6 +101,9 @@ impl<S: Socket> Shard<S> {
             if client.blocked_since.is_some_and(|since| now >= since + STUCK_AFTER) {
                 ends.push((index, Some(End::Stuck)));
                 continue;
+            }
+            if client.blocked_since.is_some_and(|since| now >= since + TRIED_AFTER) {
+                stuck.push(index);
             }
             let mut says = false;
             if now >= client.ping_at && client.form.is_websocket() {
@@ -125,6 +129,9 @@ impl<S: Socket> Shard<S> {
                 pace.waits = true;
                 self.ready.push(index);
             }
+        }
+        for index in stuck {
+            self.writable(index, now);
         }
         for (index, end) in ends {
             match end {

@@ -2,18 +2,26 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::WRITE_BYTES;
 use super::channels::Channels;
-use super::client::Client;
+use super::client::{Client, Sub, special};
+use super::{SLOW_WRITE_BYTES, WRITE_BYTES};
 use crate::feed::Step;
-use crate::form::{Of, Reply};
+use crate::form::{Form, Of, Reply};
 use crate::gateway::Gateway;
+use crate::ring::Gap;
 use crate::session::World as _;
 
 /// What was put together for one write.
 #[derive(Default)]
 pub(super) struct Gathered {
     pub(super) ticks: u64,
+    /// Ticks merged into others, which count as delivered.
+    pub(super) merged: u64,
+    merged_messages: u64,
+    /// Times when ticks were too long ago to be merged.
+    pub(super) cut: u64,
+    /// Symbols in mode `latest` were told of.
+    pub(super) has_rated: bool,
     pub(super) missed: u64,
     /// Pings alone do not put off a heartbeat.
     pub(super) has_text: bool,
@@ -32,7 +40,7 @@ pub(super) fn gather<S>(
     channels: &Channels,
     notes: &VecDeque<Bytes>,
     notes_gone: u64,
-    gateway: &Gateway,
+    (gateway, now_ms): (&Gateway, u64),
     batch: &mut Vec<u8>,
 ) -> Gathered {
     let mut gathered = Gathered::default();
@@ -71,38 +79,127 @@ pub(super) fn gather<S>(
     // Beginning where the last write ended, so that no symbol waits for the others for ever.
     let count = client.subs.len();
     let from = if (client.scan_from as usize) < count { client.scan_from as usize } else { 0 };
+    // What a slow client is sent waits in its buffers, where it grows old.
+    let most = if client.is_slow { SLOW_WRITE_BYTES } else { WRITE_BYTES };
     for place in (from..count).chain(0..from) {
-        let sub = &mut client.subs[place];
-        while let Some(feed) = channels.feed_beyond(sub) {
-            if batch.len() >= WRITE_BYTES {
-                client.scan_from = u32::try_from(place).unwrap_or(0);
-                gathered.is_full = true;
-                return gathered;
-            }
-            let Some(step) = feed.next(&mut sub.reading) else { break };
-            gathered.has_text = true;
-            let of = Of { channel: sub.channel, feed };
-            match step {
-                Step::Tick(frame) => {
-                    gathered.ticks += 1;
-                    if gathered.oldest_us == 0 {
-                        gathered.oldest_us = frame.arrived_us;
-                    }
-                    client.form.tick(of, frame, batch);
-                }
-                Step::Snapshot(frame) => {
-                    // Not measured: how old a snapshot is says nothing of the gateway.
-                    gathered.ticks += 1;
-                    client.form.snapshot(of, frame, batch);
-                }
-                Step::Gap(gap) => {
-                    gathered.missed += gap.missed();
-                    client.form.gap(of, &gap, batch);
-                }
-                Step::State(state) => client.form.state(of, &state, batch),
-            }
+        let has_all = if client.subs[place].is_plain() {
+            gather_every(client, place, channels, most, batch, &mut gathered)
+        } else {
+            gather_special(client, place, channels, (most, now_ms), batch, &mut gathered)
+        };
+        if !has_all {
+            client.scan_from = u32::try_from(place).unwrap_or(0);
+            gathered.is_full = true;
+            return gathered;
         }
     }
     gathered.is_full = batch.len() >= WRITE_BYTES;
     gathered
+}
+
+/// Each tick of one symbol; false where there was no room for more.
+fn gather_every<S>(
+    client: &mut Client<S>,
+    place: usize,
+    channels: &Channels,
+    most: usize,
+    batch: &mut Vec<u8>,
+    gathered: &mut Gathered,
+) -> bool {
+    let sub = &mut client.subs[place];
+    while let Some(feed) = channels.feed_beyond(sub) {
+        if batch.len() >= most {
+            return false;
+        }
+        let Some(step) = feed.next(&mut sub.reading) else { break };
+        gathered.tell(&mut client.form, Of { channel: sub.channel, feed }, step, batch);
+    }
+    true
+}
+
+/// What there is of a symbol that is not delivered like any other; false where there was no room for more.
+fn gather_special<S>(
+    client: &mut Client<S>,
+    place: usize,
+    channels: &Channels,
+    (most, now_ms): (usize, u64),
+    batch: &mut Vec<u8>,
+    gathered: &mut Gathered,
+) -> bool {
+    let (sub, form) = (&mut client.subs[place], &mut client.form);
+    if sub.is(special::HELD) {
+        return true;
+    }
+    let mut rates = client.rates.as_mut().filter(|_| sub.is(special::LATEST));
+    let is_open = rates.as_ref().is_some_and(|rates| rates.is_open(sub.channel, now_ms));
+    let merged_before = gathered.merged_messages;
+    while let Some(feed) = channels.feed_beyond(sub) {
+        if batch.len() >= most {
+            return false;
+        }
+        let of = Of { channel: sub.channel, feed };
+        let mut gap = |gap: Gap| {
+            gathered.has_text = true;
+            gathered.missed += gap.missed();
+            form.gap(of, &gap, batch);
+        };
+        let is_late = |sub: &Sub| sub.is(special::JUMPS) || !feed.has_all_behind(sub.reading);
+        let merges = sub.is(special::FOLDS) || sub.is(special::MERGES) && is_late(sub);
+        let step = if rates.is_some() {
+            feed.next_merged(&mut sub.reading, is_open, gap)
+        } else if merges {
+            match feed.next_merged(&mut sub.reading, true, gap) {
+                Some(Step::Merged(one)) if one.count == 1 && one.begins => Some(Step::Snapshot(one.frame)),
+                Some(Step::Merged(one)) if one.count == 1 => Some(Step::Tick(one.frame)),
+                step => step,
+            }
+        } else {
+            if sub.is(special::JUMPS) && feed.jump(&mut sub.reading, &mut gap) {
+                sub.unset(special::JUMPS);
+            }
+            feed.next(&mut sub.reading)
+        };
+        let Some(step) = step else { break };
+        gathered.tell(form, of, step, batch);
+    }
+    sub.unset(special::JUMPS | special::FOLDS);
+    if gathered.merged_messages > merged_before
+        && let Some(rates) = &mut rates
+    {
+        rates.told(sub.channel, now_ms);
+        gathered.has_rated = true;
+    }
+    true
+}
+
+impl Gathered {
+    fn tell(&mut self, form: &mut Form, of: Of<'_>, step: Step<'_>, batch: &mut Vec<u8>) {
+        self.has_text = true;
+        match step {
+            Step::Tick(frame) => {
+                self.ticks += 1;
+                if self.oldest_us == 0 {
+                    self.oldest_us = frame.arrived_us;
+                }
+                form.tick(of, frame, batch);
+            }
+            Step::Snapshot(frame) => {
+                // Not measured: how old a snapshot is says nothing of the gateway.
+                self.ticks += 1;
+                form.snapshot(of, frame, batch);
+            }
+            Step::Merged(merged) => {
+                self.ticks += 1;
+                self.merged_messages += 1;
+                self.merged += merged.count - 1;
+                self.cut += u64::from(merged.is_cut);
+                form.merged(of, &merged, batch);
+            }
+            Step::Gap(gap) => {
+                self.missed += gap.missed();
+                form.gap(of, &gap, batch);
+            }
+            Step::State(state) => form.state(of, &state, batch),
+        }
+    }
 }

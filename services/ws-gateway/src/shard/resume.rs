@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::channels::Place;
+use super::client::special;
 use super::{Shard, Socket};
 use crate::answer::Answer;
 use crate::form::Reply;
@@ -72,7 +73,7 @@ impl<S: Socket> Shard<S> {
         let Some(client) = self.clients.get_mut(index as usize) else { return };
         for joined in &answer.joined {
             if let Some(place) = self.channels.find(&client.subs, &joined.key) {
-                client.subs[place].hold();
+                client.subs[place].set(special::HELD);
             }
         }
         self.park(index, Parked { wait: Wait::Channels { answer, decided: 0 }, since: now }, now);
@@ -163,7 +164,7 @@ impl<S: Socket> Shard<S> {
             Wait::Names(request) => {
                 let Some(client) = self.clients.get_mut(index as usize) else { return };
                 let mut actions = Vec::new();
-                let held = self.channels.held(&client.subs);
+                let held = self.channels.held(&client.subs, client.rates.as_deref());
                 client.session.subscribe(&request, false, &*self.gateway.venues, &held, &mut actions);
                 self.act(index, &mut actions, now);
                 self.hurry(index);
@@ -177,10 +178,10 @@ impl<S: Socket> Shard<S> {
                 for joined in &answer.joined {
                     let Some(client) = self.clients.get_mut(index as usize) else { return };
                     if let Some(place) = self.channels.find(&client.subs, &joined.key)
-                        && client.subs[place].is_held()
+                        && client.subs[place].is(special::HELD)
                     {
                         self.channels.rejoin(&mut client.subs[place], joined.away);
-                        client.subs[place].let_go();
+                        client.subs[place].unset(special::HELD);
                     }
                 }
                 self.reply(index, Reply::Message(answer.message(self.gateway.venues.now_ms())));
@@ -197,15 +198,15 @@ impl<S: Socket> Shard<S> {
         let Some(place) = self.channels.find(&client.subs, &resumed.key) else { return false };
         let sub = &mut client.subs[place];
         match answer.joined.iter().find(|joined| joined.key == resumed.key) {
-            Some(joined) if sub.is_held() => {
+            Some(joined) if sub.is(special::HELD) => {
                 let has_gone_on = self.channels.go_on(sub, resumed.position, joined.away);
                 if has_gone_on {
-                    sub.let_go();
+                    sub.unset(special::HELD);
                 }
                 has_gone_on
             }
             // It reads the channel already and goes on as it does.
-            _ => !sub.is_held() && self.channels.is_at(sub, resumed.position),
+            _ => !sub.is(special::HELD) && self.channels.is_at(sub, resumed.position),
         }
     }
 }

@@ -17,6 +17,7 @@ const MEASURED_WRITES: u32 = 32;
 #[derive(Default)]
 pub(super) struct Counts {
     delivered: u64,
+    merged: u64,
     missed: u64,
     writes: u64,
     bytes: u64,
@@ -24,6 +25,11 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Bytes taken by sockets in this pass so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Counts a write of so many ticks; `oldest_us` is when the oldest of those that were new arrived, 0 for none.
     #[inline]
     fn wrote(&mut self, ticks: u64, oldest_us: i64, metrics: &GatewayMetrics) {
@@ -51,7 +57,7 @@ impl<S: Socket> Shard<S> {
             return;
         }
         pace.waits = false;
-        let result = match self.channels.pending(&client.subs) {
+        let result = match self.channels.pending(&client.subs, client.rates.as_deref(), now_ms) {
             _ if !client.has_only_frames(notes_end) => self.write_all(index, now),
             Pending::Nothing => return,
             // By far the most frequent case where ticks are few: the shared frame goes out as it is.
@@ -78,6 +84,7 @@ impl<S: Socket> Shard<S> {
         let pace = &mut self.pace[index as usize];
         let batch = &mut self.scratch.batch;
         client.write_kept(now, &mut self.counts.bytes)?;
+        let (mut has_rated, mut is_behind) = (false, true);
         for turn in 0.. {
             if client.blocked_since.is_some() {
                 break;
@@ -87,12 +94,23 @@ impl<S: Socket> Shard<S> {
                 self.ready.push(index);
                 break;
             }
-            let gathered = gather(client, &self.channels, &self.notes, self.notes_gone, &self.gateway, batch);
+            if client.behind_since.is_some_and(|since| since + self.gateway.slow_after <= now) {
+                client.pass_over(&self.channels, now);
+                self.gateway.metrics.passed_over.inc();
+            }
+            let around = (&*self.gateway, now_ms);
+            let gathered = gather(client, &self.channels, &self.notes, self.notes_gone, around, batch);
             client.form.finish(batch);
+            has_rated |= gathered.has_rated;
+            is_behind = gathered.is_full;
             if batch.is_empty() {
                 break;
             }
             self.counts.missed += gathered.missed;
+            self.counts.merged += gathered.merged;
+            for _ in 0..gathered.cut {
+                self.gateway.metrics.dropped("folds");
+            }
             self.counts.wrote(gathered.ticks, gathered.oldest_us, &self.gateway.metrics);
             client.write(batch, now, &mut self.counts.bytes)?;
             if gathered.has_text {
@@ -105,8 +123,15 @@ impl<S: Socket> Shard<S> {
         }
         let is_blocked = client.blocked_since.is_some();
         pace.waits |= is_blocked;
+        if !is_blocked && !is_behind {
+            client.behind_since = None;
+            client.is_slow = false;
+        }
         if client.closing.is_some() && !is_blocked {
             client.socket.finish()?;
+        }
+        if has_rated {
+            self.set_alarm(index, now_ms);
         }
         Ok(())
     }
@@ -115,6 +140,7 @@ impl<S: Socket> Shard<S> {
         let (counts, metrics) = (&mut self.counts, &self.gateway.metrics);
         for (count, metric) in [
             (&mut counts.delivered, &metrics.delivered),
+            (&mut counts.merged, &metrics.merged),
             (&mut counts.missed, &metrics.missed),
             (&mut counts.writes, &metrics.writes),
             (&mut counts.bytes, &metrics.written_bytes),

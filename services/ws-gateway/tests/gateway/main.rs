@@ -6,6 +6,7 @@ mod history;
 mod limits;
 mod outages;
 mod prices;
+mod rates;
 mod resume;
 mod support;
 mod tls;

@@ -3,8 +3,11 @@ use std::sync::Mutex;
 
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tickcast_model::{Body, Catalogue, ChannelEvent, Instrument, Position, Price, Symbol, Tick, VenueId};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tickcast_model::{
+    Body, Catalogue, ChannelEvent, Instrument, Position, Price, StateChange, Symbol, SymbolState, Tick,
+    VenueId,
+};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_util::sync::CancellationToken;
 
@@ -86,33 +89,32 @@ impl Browser {
 
     /// Takes the whole frames that have come: opcode and payload.
     pub(super) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
-        let mut ends = self.pipe.0.lock().unwrap();
-        let (mut frames, mut done) = (Vec::new(), 0);
-        while let Some([first, second]) = ends.to_browser[done..].first_chunk::<2>() {
-            let rest = &ends.to_browser[done + 2..];
-            let (skip, length) = match second {
-                126 => (2, rest.first_chunk::<2>().map(|n| usize::from(u16::from_be_bytes(*n)))),
-                127 => (8, rest.first_chunk::<8>().map(|n| usize::try_from(u64::from_be_bytes(*n)).unwrap())),
-                short => (0, Some(usize::from(*short))),
-            };
-            let Some(payload) = length.and_then(|length| rest.get(skip..skip + length)) else { break };
-            frames.push((first & 0x0F, payload.to_vec()));
-            done += 2 + skip + payload.len();
-        }
-        ends.to_browser.drain(..done);
-        frames
+        frames(&mut self.pipe.0.lock().unwrap().to_browser)
     }
 
     /// Takes the text messages that have come.
     pub(super) fn hear(&self) -> Vec<Value> {
-        let texts = self.frames().into_iter().filter(|(opcode, _)| *opcode == 1);
-        texts.map(|(_, payload)| serde_json::from_slice(&payload).unwrap()).collect()
+        messages(&mut self.pipe.0.lock().unwrap().to_browser)
     }
 
     /// The code of the close frame that has come.
     pub(super) fn closed_with(&self) -> Option<u16> {
         let close = self.frames().into_iter().find(|(opcode, _)| *opcode == 8)?;
         Some(u16::from_be_bytes(*close.1.first_chunk::<2>()?))
+    }
+
+    pub(super) fn send_text(&self, text: &str) {
+        self.send(OpCode::Data(Data::Text), text.as_bytes());
+    }
+
+    /// Answers a ping, asked for or not.
+    pub(super) fn send_pong(&self) {
+        self.send(OpCode::Control(Control::Pong), b"");
+    }
+
+    /// Takes the bytes that have come.
+    pub(super) fn take_bytes(&self) -> Vec<u8> {
+        take(&mut self.pipe.0.lock().unwrap().to_browser)
     }
 
     /// Goes without a word.
@@ -129,6 +131,30 @@ impl Browser {
     }
 }
 
+/// Takes the whole frames from the beginning of what came: opcode and payload.
+pub(super) fn frames(bytes: &mut Vec<u8>) -> Vec<(u8, Vec<u8>)> {
+    let (mut frames, mut done) = (Vec::new(), 0);
+    while let Some([first, second]) = bytes[done..].first_chunk::<2>() {
+        let rest = &bytes[done + 2..];
+        let (skip, length) = match second {
+            126 => (2, rest.first_chunk::<2>().map(|n| usize::from(u16::from_be_bytes(*n)))),
+            127 => (8, rest.first_chunk::<8>().map(|n| usize::try_from(u64::from_be_bytes(*n)).unwrap())),
+            short => (0, Some(usize::from(*short))),
+        };
+        let Some(payload) = length.and_then(|length| rest.get(skip..skip + length)) else { break };
+        frames.push((first & 0x0F, payload.to_vec()));
+        done += 2 + skip + payload.len();
+    }
+    bytes.drain(..done);
+    frames
+}
+
+/// Takes the text messages among them.
+pub(super) fn messages(bytes: &mut Vec<u8>) -> Vec<Value> {
+    let texts = frames(bytes).into_iter().filter(|(opcode, _)| *opcode == 1);
+    texts.map(|(_, payload)| serde_json::from_slice(&payload).unwrap()).collect()
+}
+
 /// A shard with a clock that the test moves.
 pub(super) struct Bench {
     pub(super) shard: Shard<Pipe>,
@@ -138,6 +164,9 @@ pub(super) struct Bench {
     pub(super) seqs: HashMap<String, u64>,
     /// Channels have a history, which a test gives; else they are settled as soon as they are there.
     pub(super) has_history: bool,
+    pub(super) epoch: u64,
+    /// The price of a tick by its number.
+    pub(super) price: fn(u64) -> Option<Price>,
 }
 
 impl Bench {
@@ -165,10 +194,12 @@ impl Bench {
             drain: Duration::from_secs(10),
             stop: CancellationToken::new(),
             flush: Duration::from_millis(flush_ms),
+            slow_after: Duration::from_secs(2),
         });
         let now = Instant::now();
         let shard = Shard::new(gateway.clone(), Arc::new(Mailbox::new(|| {})), now);
-        let bench = Self { shard, gateway, registry, now, seqs: HashMap::new(), has_history: false };
+        let (seqs, price) = (HashMap::new(), price_of as fn(u64) -> Option<Price>);
+        let bench = Self { shard, gateway, registry, now, seqs, has_history: false, epoch: 1, price };
         if has_catalogue {
             bench.learn_names();
         }
@@ -255,16 +286,51 @@ impl Bench {
         let seq = self.seqs.entry(symbol.to_owned()).or_default();
         *seq += 1 + skip;
         let seq = *seq;
-        if let Some(channel) = self.channel(symbol) {
-            channel.publish(&event(symbol, seq), 0);
-        }
+        let body = self.body(seq);
+        self.publish_event(symbol, body);
         seq
+    }
+
+    /// A new incarnation of the ingest numbers the next tick.
+    pub(super) fn restart(&mut self, symbol: &str) {
+        self.epoch += 1;
+        self.seqs.insert(symbol.to_owned(), 0);
+    }
+
+    pub(super) fn state(&mut self, symbol: &str, state: SymbolState) {
+        self.publish_event(symbol, Body::State(StateChange::plain(state)));
+        self.settle();
+    }
+
+    fn body(&self, seq: u64) -> Body {
+        Body::Tick(Tick {
+            bid: (self.price)(seq),
+            ask: None,
+            last: None,
+            digits: 5,
+            venue_time_ms: None,
+            received_us: 0,
+            snapshot: false,
+            delayed_s: None,
+        })
+    }
+
+    fn event(&self, symbol: &str, seq: u64, body: Body) -> ChannelEvent {
+        let position = Position { epoch: self.epoch, seq };
+        ChannelEvent { symbol: Symbol::new(symbol).unwrap(), position, body }
+    }
+
+    fn publish_event(&self, symbol: &str, body: Body) {
+        let seq = self.seqs.get(symbol).copied().unwrap_or(0);
+        if let Some(channel) = self.channel(symbol) {
+            channel.publish(&self.event(symbol, seq, body), 0);
+        }
     }
 
     /// The history of a channel that is open comes.
     pub(super) fn fill(&mut self, symbol: &str, seqs: std::ops::RangeInclusive<u64>) {
         let channel = self.channel(symbol).unwrap();
-        let events: Vec<ChannelEvent> = seqs.map(|seq| event(symbol, seq)).collect();
+        let events: Vec<ChannelEvent> = seqs.map(|seq| self.event(symbol, seq, self.body(seq))).collect();
         channel.fill(&events, 0, 0);
         channel.settle();
         self.settle();
@@ -291,18 +357,9 @@ impl Bench {
     }
 }
 
-fn event(symbol: &str, seq: u64) -> ChannelEvent {
-    let body = Body::Tick(Tick {
-        bid: Price::new(110_000, 5),
-        ask: None,
-        last: None,
-        digits: 5,
-        venue_time_ms: None,
-        received_us: 0,
-        snapshot: false,
-        delayed_s: None,
-    });
-    ChannelEvent { symbol: Symbol::new(symbol).unwrap(), position: Position { epoch: 1, seq }, body }
+/// The price of a tick in these tests, up and down without a pattern.
+pub(super) fn price_of(seq: u64) -> Option<Price> {
+    Price::new(110_000 + i64::try_from(seq * 7_919 % 101).unwrap(), 5)
 }
 
 /// Type and seq of each message about a channel.

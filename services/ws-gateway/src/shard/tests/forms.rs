@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use tickcast_model::Price;
+
 use super::super::*;
 use super::bench::*;
 
@@ -22,6 +24,7 @@ fn told(browser: &Browser) -> Vec<String> {
 #[test]
 fn a_binary_client_gets_steps_where_it_has_the_tick_before_and_else_the_tick_in_full() {
     let mut bench = Bench::new(0);
+    bench.price = |_| Price::new(110_000, 5);
     let first = bench.open();
     bench.subscribe(&first, &["EURUSD"]);
     bench.tick("EURUSD");
@@ -52,6 +55,7 @@ fn a_binary_client_gets_steps_where_it_has_the_tick_before_and_else_the_tick_in_
 #[test]
 fn a_binary_client_that_goes_on_elsewhere_gets_the_first_tick_in_full() {
     let mut bench = Bench::new(0);
+    bench.price = |_| Price::new(110_000, 5);
     let keeper = bench.open();
     bench.subscribe(&keeper, &["EURUSD"]);
     for _ in 0..5 {
@@ -64,4 +68,23 @@ fn a_binary_client_that_goes_on_elsewhere_gets_the_first_tick_in_full() {
     assert_eq!(told(&browser), ["subscribeResponse", "89 of 31"]);
     bench.tick("EURUSD");
     assert_eq!(told(&browser), ["00 of 3"]);
+}
+
+#[test]
+fn merged_ticks_are_told_in_binary_as_a_step_where_there_is_only_one() {
+    let mut bench = Bench::new(0);
+    let browser = bench.open_as(Form::Binary(Box::default()), None);
+    let request = json!({"type": "subscribe", "symbols": ["EURUSD"], "mode": "latest", "minIntervalMs": 100});
+    bench.say(&browser, &request);
+    let mut heads = Vec::new();
+    for ticks in [1, 1, 3, 1] {
+        for _ in 0..ticks {
+            bench.tick("EURUSD");
+        }
+        bench.pass_time(Duration::from_millis(100));
+        let heard = told(&browser).into_iter().filter(|line| line.contains(" of "));
+        heads.extend(heard.map(|line| line[..2].to_owned()));
+    }
+    // A snapshot with names; steps marked as merged; the two that waited in full, without names; a step from them.
+    assert_eq!(heads, ["e9", "42", "42", "c1", "42"]);
 }
