@@ -458,10 +458,14 @@ export class Core {
 
   #answered(conn, m) {
     const channels = conn.requests.get(m.id);
-    if (!conn.requests.delete(m.id)) return false;
-    channels.forEach((asked, i) => {
-      if (!conn.asked.has(asked)) return;
-      const result = m.results[i] ?? {}, channel = this.#respell(conn, asked, result);
+    if (!channels) return false;
+    // Streams answer a request in parts.
+    m.results.forEach((result, i) => {
+      const asked = channels[i];
+      if (!result || typeof result !== 'object') return;
+      channels[i] = null;
+      if (!asked || !conn.asked.has(asked)) return;
+      const channel = this.#respell(conn, asked, result);
       if (result.status === 'error') {
         channel.owner = conn;
         this.#release(channel, true);
@@ -480,6 +484,7 @@ export class Core {
         channel.holds = conn;
       }
     });
+    if (!channels.some(Boolean)) conn.requests.delete(m.id);
     this.#settle();
     return true;
   }
@@ -540,7 +545,7 @@ export class Core {
       return true;
     }
     for (const id of ids) {
-      for (const channel of conn.requests.get(id)) { channel.owner = conn; this.#refused(channel, m); }
+      for (const channel of conn.requests.get(id)) if (channel) { channel.owner = conn; this.#refused(channel, m); }
       conn.requests.delete(id);
     }
     const about = typeof m.symbol === 'string' && this.channels.get(keyOf(m.source ?? this.source, m.symbol));

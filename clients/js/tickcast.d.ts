@@ -152,7 +152,7 @@ export interface Events {
 }
 
 export interface Options {
-  /** In this order; the first that works. Default: all three. */
+  /** In this order; the first that works. Default: `websocket`, then `events`. */
   transports?: readonly Transport[];
   /** Constructor of WebSockets where there is no global one, such as that of the package `ws`. */
   WebSocket?: new (url: string) => unknown;

@@ -3,7 +3,7 @@
 import { Core } from './core.js';
 
 export class Tickcast extends Core {
-  constructor(url = '.', { transports = ['websocket'], ...env } = {}) {
+  constructor(url = '.', { transports = ['websocket', 'events'], ...env } = {}) {
     super({ ...around(), ...env }, [url].flat().map(address), transports);
   }
 
@@ -35,7 +35,14 @@ function around() {
     report: globalThis.reportError ?? ((error) => queueMicrotask(() => { throw error; })),
     WebSocket: globalThis.WebSocket,
     fetch: (...all) => fetch(...all),
-    socket(kind, url, { open, message, close }) {
+    socket(kind, url, handlers) {
+      const { open, message, close } = handlers;
+      if (kind !== 'websocket') {
+        // Few need it, so it is loaded by whoever does.
+        let socket, isClosed = false;
+        import('./tickcast-http.js').then(({ HttpSocket }) => { if (!isClosed) socket = new HttpSocket(this, kind, url, handlers); }).catch((error) => close(1006, String(error)));
+        return { send: (text) => socket.send(text), close: () => { isClosed = true; socket?.close(); } };
+      }
       const socket = new this.WebSocket(url);
       socket.onopen = open;
       socket.onmessage = (event) => message(event.data);

@@ -72,6 +72,7 @@ pub fn router(
         .route("/console.css", get(console::style))
         .route("/console.js", get(console::script))
         .route("/tickcast.js", get(console::client))
+        .route("/tickcast-http.js", get(console::client_http))
         .merge(api)
         .layer(Extension(writers))
         .with_state(gateway)

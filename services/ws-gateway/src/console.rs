@@ -7,21 +7,26 @@ const PAGE: &str = include_str!("../console/index.html");
 const STYLE: &str = include_str!("../console/console.css");
 const SCRIPT: &str = include_str!("../console/console.js");
 
-/// The client of `clients/js` as one module, as `clients/js/strip` prints it: one file after the other, without their imports
-/// of each other, lines that are only comments, and indentation.
+/// The client of `clients/js` as one module, and what it loads where WebSocket cannot be had, as `clients/js/strip` prints them.
 static CLIENT: LazyLock<String> = LazyLock::new(|| {
-    let files = [
+    stripped(&[
         include_str!("../../../clients/js/channel.js"),
         include_str!("../../../clients/js/core.js"),
         include_str!("../../../clients/js/tickcast.js"),
-    ];
+    ])
+});
+static CLIENT_HTTP: LazyLock<String> =
+    LazyLock::new(|| stripped(&[include_str!("../../../clients/js/tickcast-http.js")]));
+
+/// Modules one after the other, without their imports of each other, lines that are only comments, and indentation.
+fn stripped(files: &[&str]) -> String {
     let is_left_out = |line: &str| {
         let imports = line.starts_with("import ") && line.contains(" from './");
         imports || line.is_empty() || ["//", "/**", "*/", "* "].iter().any(|begin| line.starts_with(begin))
     };
     let lines = files.iter().flat_map(|file| file.lines()).map(str::trim_start);
     lines.filter(|line| !is_left_out(line)).flat_map(|line| [line, "\n"]).collect()
-});
+}
 
 /// The page may load its own files and open its own sockets, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -45,6 +50,11 @@ pub async fn script() -> Response {
 /// `/tickcast.js`, for the console page and any other.
 pub async fn client() -> Response {
     file("text/javascript; charset=utf-8", &CLIENT)
+}
+
+/// `/tickcast-http.js`, which it loads where WebSocket cannot be had.
+pub async fn client_http() -> Response {
+    file("text/javascript; charset=utf-8", &CLIENT_HTTP)
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

@@ -8,7 +8,8 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
 const CONSOLE = new URL('../../../services/ws-gateway/console/', import.meta.url);
-const CLIENT = execFileSync(new URL('../../../clients/js/strip', import.meta.url).pathname);
+const client = (part) => execFileSync(new URL('../../../clients/js/strip', import.meta.url).pathname, [part]);
+const CLIENT = { 'tickcast.js': client('client'), 'tickcast-http.js': client('http') };
 const TYPES = { 'index.html': 'text/html', 'console.css': 'text/css', 'console.js': 'text/javascript' };
 export const STRICT_CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -29,7 +30,7 @@ export async function scriptedGateway({ port = 0, venues }) {
   const server = createServer((request, response) => {
     const url = new URL(request.url, 'http://x'), name = url.pathname === '/' ? 'index.html' : url.pathname.slice(1);
     const answer = (code, type, body) => response.writeHead(code, { 'content-type': `${type}; charset=utf-8`, 'content-security-policy': STRICT_CSP, 'x-content-type-options': 'nosniff' }).end(body);
-    if (name === 'tickcast.js') return answer(200, 'text/javascript', CLIENT);
+    if (CLIENT[name]) return answer(200, 'text/javascript', CLIENT[name]);
     if (TYPES[name]) return answer(200, TYPES[name], readFileSync(new URL(name, CONSOLE)));
     if (name === 'api/v1/symbols') {
       const venue = venues.find((v) => v.source === url.searchParams.get('source')), q = (url.searchParams.get('q') ?? '').toUpperCase();

@@ -3,16 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { freePort, startStack, until } from '../../../../sim/e2e/browser/stack.js';
 import { Tickcast } from '../../tickcast.js';
-import { Witness } from '../world.js';
-
-const SYMBOLS = ['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD'];
-const RATES = [{}, { mode: 'latest', minIntervalMs: 0 }, { minIntervalMs: 250 }, { mode: 'latest', minIntervalMs: 1000 }];
+import { proxy, judge, RATES, seqOf, SYMBOLS, Truth } from './truth.js';
 
 let stack, truth;
 before(async () => {
@@ -24,25 +19,6 @@ after(async () => {
   truth?.socket.close();
   await stack?.stop();
 });
-
-/** Every tick, as a plain WebSocket at a gateway nobody touches has it. */
-class Truth {
-  constructor(url) {
-    this.channels = new Map(SYMBOLS.map((symbol) => [symbol, { ticks: [] }]));
-    this.socket = new WebSocket(url.replace('http', 'ws'));
-    this.socket.on('open', () => this.socket.send(JSON.stringify({ type: 'subscribe', symbols: SYMBOLS })));
-    this.socket.on('message', (data) => {
-      const m = JSON.parse(data);
-      assert.notEqual(m.type, 'gap', 'the truth itself has a hole');
-      if (m.type === 'tick') this.channels.get(m.symbol).ticks.push(m);
-    });
-  }
-  /** As `Witness` wants it: the whole epoch from number 1, of which what came before us is not looked at. */
-  channel(symbol) {
-    const { ticks } = this.channels.get(symbol), head = ticks.length ? ticks[0].seq - 1 : 0;
-    return { ticks: [...Array.from({ length: head }, () => ({ epoch: ticks[0].epoch })), ...ticks] };
-  }
-}
 
 /** A client with every kind of consumer, at these gateways. */
 class Page {
@@ -60,46 +36,15 @@ class Page {
   /** Waits until every consumer has what the truth has now. */
   async isCurrent(within_ms = 20000) {
     const goal = new Map(SYMBOLS.map((symbol) => [symbol, truth.channel(symbol).ticks.at(-1).seq + 10]));
-    const seq = ({ events }) => events.findLast((event) => event.type === 'tick')?.seq ?? 0;
-    await until('every consumer has the newest', () => this.consumers.every((consumer) => seq(consumer) >= goal.get(consumer.symbol)), within_ms).catch((error) => {
+    await until('every consumer has the newest', () => this.consumers.every((consumer) => seqOf(consumer) >= goal.get(consumer.symbol)), within_ms).catch((error) => {
       throw new Error(`${error.message}\n${JSON.stringify(this.feed.connection)}\n${JSON.stringify(this.states.slice(-8))}\n${stack.logs()}`);
     });
   }
 
-  /** Holds what each consumer was told against the truth, and answers how many ticks were announced as missing. */
-  async judge() {
+  judge() {
     this.feed.close();
-    const last = ({ events }) => events.findLast((event) => event.type === 'tick').seq;
-    await until('the truth is as far', () => this.consumers.every((consumer) => truth.channel(consumer.symbol).ticks.at(-1).seq >= last(consumer)));
-    let missed = 0;
-    for (const { symbol, rate, events } of this.consumers) {
-      const witness = new Witness(truth, symbol);
-      for (const event of events) witness.listener(event);
-      assert.deepEqual(witness.wrong, [], `${symbol} ${JSON.stringify(rate)}`);
-      assert.ok(witness.ticks + witness.missed > 10);
-      missed += witness.missed;
-    }
-    return missed;
+    return judge(truth, this.consumers);
   }
-}
-
-/** A way to a gateway that can stop passing anything on, without closing. */
-async function proxy(port) {
-  const sockets = new Set(), way = { isHole: false };
-  const server = createServer((near) => {
-    const far = connect(port, '127.0.0.1');
-    for (const [from, to] of [[near, far], [far, near]]) {
-      sockets.add(from);
-      from.on('data', (bytes) => { if (!way.isHole) to.write(bytes); });
-      from.on('close', () => { sockets.delete(from); if (!way.isHole) to.destroy(); });
-      from.on('error', () => from.destroy());
-    }
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  way.url = `ws://127.0.0.1:${server.address().port}/ws`;
-  way.close = () => { server.close(); for (const socket of sockets) socket.destroy(); };
-  return way;
 }
 
 async function gateways(count, settings) {
@@ -112,8 +57,10 @@ async function gateways(count, settings) {
 }
 
 test('a gateway serves what the script prints', async () => {
-  const served = await (await fetch(new URL('tickcast.js', stack.url))).text();
-  assert.equal(served, execFileSync(new URL('../../strip', import.meta.url).pathname, { encoding: 'utf8' }));
+  for (const [name, part] of [['tickcast.js', 'client'], ['tickcast-http.js', 'http']]) {
+    const served = await (await fetch(new URL(name, stack.url))).text();
+    assert.ok(served === execFileSync(new URL('../../strip', import.meta.url).pathname, [part], { encoding: 'utf8' }), `${name} is served with ${served.length} characters`);
+  }
 });
 
 test('a gateway killed and started again is come back to', async () => {
@@ -172,4 +119,26 @@ test('a way that falls silent without closing is left after 30 s', async () => {
   console.log(`        missed, of 16 consumers: ${missed}`);
   hole.close();
   for (const gateway of [a, b]) await gateway.program.kill('SIGTERM');
+});
+
+test('where a proxy refuses WebSockets, events serve the same, through a drain and a cut, and WebSocket is returned to without a loss', async () => {
+  const all = await gateways(2, { DRAIN_MS: '3000' }), ways = await Promise.all(all.map(({ port }) => proxy(port)));
+  for (const way of ways) way.isStrict = true;
+  const page = new Page(ways.map(({ url }) => url));
+  await page.isCurrent();
+  assert.equal(page.feed.connection.transport, 'events');
+  const first = all.find(({ port }, i) => ways[i].url === page.feed.connection.url);
+  await first.program.kill('SIGTERM');
+  await page.isCurrent();
+  assert.equal(page.feed.connection.transport, 'events');
+  const second = all.find((gateway) => gateway !== first);
+  await second.program.kill('SIGKILL');
+  second.program = await stack.startGateway(second.port);
+  await page.isCurrent(60000);
+  for (const way of ways) way.isStrict = false;
+  await until('WebSocket again', () => page.feed.connection.transport === 'websocket', 60000);
+  await page.isCurrent();
+  console.log(`        missed, of 16 consumers: ${await page.judge()}`);
+  for (const way of ways) way.close();
+  await second.program.kill('SIGTERM');
 });

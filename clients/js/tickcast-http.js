@@ -1,0 +1,137 @@
+// A connection where WebSocket cannot be had: it takes and tells the messages of a WebSocket, over server-sent events or by
+// polling. What is wanted is a set of streams, each of one venue and rate.
+
+const STREAM_SYMBOLS = 100;         // what a gateway takes in one stream
+const REGROUP_MS = 10, STREAM_SILENCE_MS = 40000, POLL_MS = 1000;
+
+/** Where a client stands in these symbols, as a gateway reads it: `epoch-seq.seq~epoch-seq`, in base 36. */
+export function places(wants) {
+  let text = '', before;
+  for (const { position } of wants) {
+    const epoch = BigInt(position?.epoch ?? 0).toString(36);
+    text += (epoch === before ? '.' : `${before === undefined ? '' : '~'}${epoch}-`) + (position ? position.seq.toString(36) : '');
+    before = epoch;
+  }
+  return wants.some((want) => want.position) ? text : undefined;
+}
+
+export class HttpSocket {
+  #wants = new Map();     // by source and symbol
+  #streams = new Map();   // by what they carry
+  #timer;
+
+  constructor(env, kind, url, { open, message, close }) {
+    Object.assign(this, { env, kind, message, base: url.replace(/^ws/, 'http').replace(/ws(\?.*)?$/, 'api/v1/') });
+    this.end = (code, reason) => { this.close(); close(code, reason); };
+    this.#get('status').then(open, (error) => this.end(1006, String(error)));
+  }
+
+  send(text) {
+    const { type, id, source, symbols, resume, ...rate } = JSON.parse(text);
+    if (type === 'connect') this.#get('status').then(({ venues }) => venues.forEach((venue) => this.tell({ type: 'status', ...venue })), () => {});
+    if (type === 'unsubscribe') {
+      for (const symbol of symbols) this.#wants.delete(`${source}\n${symbol}`);
+      this.tell({ type: 'unsubscribeResponse', id });
+    }
+    if (type === 'subscribe') {
+      symbols.forEach((symbol, index) => {
+        const key = `${source}\n${symbol}`, position = this.#wants.get(key)?.position ?? (resume && Object.hasOwn(resume, symbol) ? resume[symbol] : undefined);
+        this.#wants.set(key, { source, symbol, rate, position, asked: { id, index } });
+      });
+    }
+    this.#timer ??= this.env.setTimeout(() => this.#regroup(), REGROUP_MS);
+  }
+
+  close() {
+    this.env.clearTimeout(this.#timer);
+    this.isClosed = true;
+    for (const stream of this.#streams.values()) stream.abort();
+  }
+
+  tell(m) { if (!this.isClosed) this.message(JSON.stringify(m)); }
+
+  /** Compares the streams there are with what is wanted. One that would carry other symbols goes on as another. */
+  #regroup() {
+    this.#timer = undefined;
+    const groups = new Map();
+    for (const want of this.#wants.values()) {
+      const rate = JSON.stringify([want.source, want.rate]), all = groups.get(rate) ?? [[]];
+      if (all.at(-1).length === STREAM_SYMBOLS) all.push([]);
+      all.at(-1).push(want);
+      groups.set(rate, all);
+    }
+    const wanted = new Map([...groups.values()].flat().map((wants) => [JSON.stringify([wants[0].source, wants[0].rate, wants.map((want) => want.symbol)]), wants]));
+    for (const [key, stream] of this.#streams) if (!wanted.has(key)) { stream.abort(); this.#streams.delete(key); }
+    for (const [key, wants] of wanted) {
+      if (this.#streams.has(key)) continue;
+      const stream = new AbortController();
+      this.#streams.set(key, stream);
+      this[this.kind](wants, stream.signal).catch((error) => { if (!stream.signal.aborted) this.end(error.code ?? 1006, error.message); });
+    }
+  }
+
+  async events(wants, signal) {
+    let timer, rest = '', last = '';
+    const watch = () => { this.env.clearTimeout(timer); timer = this.env.setTimeout(() => this.end(1006, 'silent'), STREAM_SILENCE_MS); };
+    signal.addEventListener('abort', () => this.env.clearTimeout(timer));
+    watch();
+    const answer = await this.#ask('stream', wants, signal, { lastEventId: places(wants) });
+    if (!answer) return;
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (signal.aborted) return;
+      if (done) break;
+      watch();
+      const lines = (rest + value).split('\n');
+      rest = lines.pop();
+      for (const line of lines) {
+        if (line.startsWith('data:')) this.#told(wants, JSON.parse(line.slice(5)));
+        else if (line.startsWith(': ')) last = line;
+      }
+    }
+    // A gateway's last words are the close code it would have sent.
+    const [, code = 1006, reason = ''] = /^: (\d{4}) ?(.*)/.exec(last) ?? [];
+    this.end(+code, reason);
+  }
+
+  /** A message of a stream: where its client stands then, and whose request it answers. */
+  #told(wants, m) {
+    if (m.type === 'subscribeResponse') {
+      m.results.forEach((result, i) => {
+        const want = wants[i], { id, index } = want.asked ?? {};
+        want.spelling = result.symbol;
+        want.asked = undefined;
+        if (id === undefined) return;
+        const results = [];
+        results[index] = result;
+        this.tell({ type: 'subscribeResponse', id, results });
+      });
+      return;
+    }
+    if (m.type === 'tick' || m.type === 'gap') {
+      const want = wants.find(({ symbol, spelling }) => m.symbol === (spelling ?? symbol));
+      if (want) want.position = m.type === 'tick' ? { epoch: m.epoch, seq: m.seq } : want.position && { ...want.position, seq: m.to };
+    }
+    this.tell(m);
+  }
+
+  async #get(path, options) {
+    const answer = await this.env.fetch(this.base + path, { cache: 'no-store', ...options });
+    const { success, data, error } = await answer.json();
+    if (!success) throw Object.assign(new Error(error.message), { code: answer.status === 403 ? 1008 : 1013 });
+    return data;
+  }
+
+  /** Asks for a stream; a refusal of what was asked is told, any other ends the connection. */
+  async #ask(path, wants, signal, more) {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries({ source: wants[0].source, ...wants[0].rate, ...more })) if (value !== undefined) query.set(name, value);
+    query.set('symbols', wants.map((want) => want.symbol));
+    const answer = await this.env.fetch(`${this.base}${path}?${query}`, { signal, cache: 'no-store' });
+    if (answer.ok) return answer;
+    const { error } = await answer.json();
+    if (answer.status !== 400 && answer.status !== 404) throw Object.assign(new Error(error.message), { code: answer.status === 403 ? 1008 : 1013 });
+    for (const { asked } of wants) if (asked) this.tell({ type: 'error', id: asked.id, code: error.code, message: error.message });
+  }
+}
