@@ -1,0 +1,194 @@
+//! A venue without a list of its symbols: any name may be asked for, exactly as it is written there, and the venue says which
+//! it does not know, and which come late.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
+#![allow(
+    clippy::print_stderr,
+    reason = "how soon a refusal comes is worth seeing where tests are run by hand"
+)]
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use sim_e2e::{DEADLINE, SECRETS, Setup, Spine, Venue, axes, cause_code, fetch_json, tick_numbers};
+use tickcast_bus::{decode_channel_event, tick_subject};
+use tickcast_model::{Body, Symbol, VenueId};
+use tokio::time::{Instant, timeout};
+
+/// Quotes in real time, prices computed by the venue, a name beyond ASCII, and a key with a session of its own.
+const NAMES: [&str; 5] = [
+    "OANDA:EURUSD",
+    "BITSTAMP:BTCUSD*1000",
+    "1/XAUUSD",
+    "BIST:ŞİŞE",
+    r#"={"session":"extended","symbol":"NASDAQ:AAPL"}"#,
+];
+
+fn setup() -> Setup {
+    Setup::of(Venue::TradingView)
+}
+
+fn is_tick(message: &Value, symbol: &str) -> bool {
+    message["type"] == "tick" && message["symbol"] == symbol
+}
+
+#[tokio::test]
+async fn the_venue_is_connected_and_says_that_it_has_no_list() {
+    let spine = Spine::start(setup()).await;
+    let mut client = spine.client().await;
+    client.send(json!({"type": "connect"})).await;
+    let status = client
+        .expect("the venue connected, with what it offers", |message| {
+            message["type"] == "status" && message["availableSymbols"].is_array()
+        })
+        .await;
+    assert_eq!((&status["source"], &status["status"]), (&json!("tradingview"), &json!("connected")));
+    assert_eq!((&status["availableSymbols"], &status["open"]), (&json!([]), &json!(true)));
+    assert_eq!(axes(&status), ["up", "ok", "idle"]);
+    let told = fetch_json(spine.gateways[0].addr, "/api/v1/symbols?source=tradingview").await.unwrap();
+    assert_eq!(told["data"]["open"], true, "{told}");
+}
+
+#[tokio::test]
+async fn each_name_comes_as_it_was_asked_for_with_a_snapshot_and_then_every_tick() {
+    let spine = Spine::start(setup()).await;
+    let mut client = spine.client().await;
+    let answer = client.subscribe(&NAMES).await;
+    for (result, name) in answer["results"].as_array().unwrap().iter().zip(NAMES) {
+        assert_eq!((&result["symbol"], &result["status"]), (&json!(name), &json!("subscribed")), "{answer}");
+    }
+    spine.sim.holds(&NAMES).await;
+    for name in NAMES {
+        client.back_to(0);
+        let mut last = tick_numbers(&client.tick(name).await);
+        for _ in 0..5 {
+            let tick = client.tick(name).await;
+            assert_eq!(tick_numbers(&tick), (last.0, last.1 + 1), "{tick}");
+            assert!(tick["price"].as_f64().unwrap() > 0.0, "{tick}");
+            last = tick_numbers(&tick);
+        }
+    }
+    client.back_to(0);
+    let tick =
+        client.expect("a quote", |message| is_tick(message, NAMES[0]) && message["bid"].is_number()).await;
+    assert!(tick["bid"].as_f64() <= tick["ask"].as_f64(), "{tick}");
+
+    // A client that comes later begins with what is known, and another spelling is another symbol.
+    let mut later = spine.client().await;
+    later.subscribe(&NAMES).await;
+    for name in NAMES {
+        later.back_to(0);
+        assert_eq!(later.tick(name).await["snapshot"], true);
+    }
+    later.subscribe(&["1XAUUSD"]).await;
+    later.symbol_state("1XAUUSD", "refused").await;
+    later.send(json!({"type": "getSubscriptions"})).await;
+    let held = later.expect("its subscriptions", |message| message["type"] == "subscriptions").await;
+    let mut symbols: Vec<_> =
+        held["symbols"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    symbols.retain(|name| *name != "1XAUUSD");
+    symbols.sort_unstable();
+    let mut expected = NAMES;
+    expected.sort_unstable();
+    assert_eq!(symbols, expected);
+}
+
+#[tokio::test]
+async fn on_the_bus_each_name_has_a_subject_of_its_own_and_is_written_out_inside() {
+    let spine = Spine::start(setup()).await;
+    let bus = async_nats::connect(spine.nats.url()).await.unwrap();
+    let venue = VenueId::new("tradingview").unwrap();
+    let mut client = spine.client().await;
+    for name in NAMES {
+        let symbol = Symbol::new(name).unwrap();
+        let mut channel = bus.subscribe(tick_subject(&venue, &symbol)).await.unwrap();
+        client.subscribe(&[name]).await;
+        loop {
+            let message = timeout(DEADLINE, channel.next()).await.expect("a tick in time").unwrap();
+            let event = decode_channel_event(&message.payload).unwrap();
+            assert_eq!(event.symbol.as_str(), name);
+            if matches!(event.body, Body::Tick(_)) {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_nobody_knows_is_refused_with_the_venues_reason_and_not_by_a_timeout() {
+    let (spine, mut client, before) = Spine::ticking(setup()).await;
+    let asked = Instant::now();
+    let answer = client.subscribe(&["OANDA:NOSUCH", "OANDA:USDJPY"]).await;
+    // Nobody but the venue knows that there is no such name.
+    assert_eq!(answer["results"][0]["status"], "subscribed", "{answer}");
+    let mark = client.mark();
+    let refused = client
+        .expect_within(Duration::from_secs(5), "the refusal", |message| {
+            message["type"] == "symbolState" && message["state"] == "refused"
+        })
+        .await;
+    eprintln!("refused {} ms after it was asked for", asked.elapsed().as_millis());
+    assert_eq!(refused["symbol"], "OANDA:NOSUCH", "{refused}");
+    assert_eq!(refused["code"], "SYMBOL_REFUSED", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("invalid symbol"), "{refused}");
+    client.back_to(mark);
+    client.tick("OANDA:USDJPY").await;
+    for symbol in Venue::TradingView.symbols() {
+        client.tick(symbol).await;
+    }
+    let tick = client.tick("OANDA:EURUSD").await;
+    assert_eq!(tick_numbers(&tick).0, tick_numbers(&before).0);
+    assert_eq!(spine.sim.opened().await, 1, "one bad name costs no connection");
+    // Who asks for it later is told the same.
+    let mut later = spine.client().await;
+    later.subscribe(&["OANDA:NOSUCH"]).await;
+    let told = later.symbol_state("OANDA:NOSUCH", "refused").await;
+    assert_eq!(told["message"], refused["message"]);
+}
+
+#[tokio::test]
+async fn late_prices_say_by_how_much_for_as_long_as_they_are_late() {
+    let (spine, mut client, _) = Spine::ticking(setup()).await;
+    client.subscribe(&["NYSE:IBM"]).await;
+    for _ in 0..3 {
+        let tick = client.tick("NYSE:IBM").await;
+        assert_eq!(tick["delayedS"], 900, "{tick}");
+    }
+    assert!(client.tick("OANDA:EURUSD").await.get("delayedS").is_none());
+    spine.sim.fault_with("delayed", &json!({ "symbols": ["OANDA:EURUSD"], "delay_s": 600 })).await;
+    let late = |message: &Value| is_tick(message, "OANDA:EURUSD") && message["delayedS"] == 600;
+    client.expect("it to come late", late).await;
+    assert!(client.tick("OANDA:GBPUSD").await.get("delayedS").is_none());
+    spine.sim.heal("delayed").await;
+    client
+        .expect("it to be in time again", |message| {
+            is_tick(message, "OANDA:EURUSD") && message.get("delayedS").is_none()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn with_a_token_prices_are_in_time_and_a_bad_one_is_told_and_tried_rarely() {
+    const GOOD: &[(&str, &str)] = &[("TRADINGVIEW_AUTH_TOKEN", SECRETS[2].1), ("AUTH_RETRY_MS", "60000")];
+    const BAD: &[(&str, &str)] =
+        &[("TRADINGVIEW_AUTH_TOKEN", "n0t-the-token-88d1"), ("AUTH_RETRY_MS", "60000")];
+    let mut spine = Spine::start(Setup { ingest: GOOD, ..setup() }).await;
+    let mut client = spine.client().await;
+    client.subscribe(&["NYSE:IBM"]).await;
+    assert!(client.tick("NYSE:IBM").await.get("delayedS").is_none());
+
+    spine.ingest.process.terminate().await;
+    let opened = spine.sim.opened().await;
+    spine.restart_ingest_with(BAD).await;
+    spine.ingest.process.allow_error("venue refused the credentials");
+    let status = client.status("error").await;
+    assert_eq!((&status["health"]["link"], &status["health"]["auth"]), (&json!("down"), &json!("refused")));
+    assert_eq!(cause_code(&status), "auth_refused");
+    let cause = status["health"]["cause"].as_str().unwrap();
+    assert!(cause.contains("bad auth token") && cause.contains("TRADINGVIEW_AUTH_TOKEN"), "{cause}");
+    assert!(status["health"]["retryInMs"].as_u64().unwrap() >= 29_000, "{status}");
+    assert_eq!(spine.sim.opened().await, opened + 1, "a refused token is not tried again at once");
+    let told = client.transcript() + &spine.ingest.process.log_text();
+    assert!(!told.contains("n0t-the-token") && !told.contains(SECRETS[2].1), "a token is shown");
+}
