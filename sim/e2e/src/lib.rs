@@ -22,10 +22,10 @@ mod wait;
 
 pub use client::{Client, tick_numbers};
 pub use http::{fetch, fetch_json};
-pub use nats::{LEASE_KEY, Nats};
+pub use nats::{LEASE_KEYS, Nats};
 pub use place::{Place, binary};
 pub use process::{Process, Signal};
 pub use scene::{axes, cause_code};
-pub use spine::{Feed, Gateway, Ingest, Setup, Sim, Spine};
+pub use spine::{Feed, Gateway, Ingest, Setup, Sim, Spine, Variables};
 pub use venue::{SECRETS, Venue};
 pub use wait::{DEADLINE, eventually, within};

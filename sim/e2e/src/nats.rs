@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::process::{Process, Signal};
 use crate::wait::eventually;
 
-/// The leader lease of the simulator's account: venue, account and a hash of the application's id.
-pub const LEASE_KEY: &str = "ctrader.1000001.5d3850ce";
+/// The leader leases of the simulators' accounts: venue, account and a hash of the application's id.
+pub const LEASE_KEYS: [&str; 2] = ["ctrader.1000001.5d3850ce", "tradingview.quotes.cbf29ce4"];
 
 /// A bus server of the test's own.
 pub struct Nats {
@@ -56,7 +56,10 @@ impl Nats {
             ..Default::default()
         };
         jetstream.create_stream(bucket).await.unwrap();
-        jetstream.get_key_value("LEADERS").await.unwrap().delete(LEASE_KEY).await.unwrap();
+        let leaders = jetstream.get_key_value("LEADERS").await.unwrap();
+        for key in LEASE_KEYS {
+            leaders.delete(key).await.unwrap();
+        }
     }
 
     /// Its address, for `NATS_URL`.

@@ -12,7 +12,8 @@ use crate::process::Process;
 use crate::venue::Venue;
 use crate::wait::eventually;
 
-type Variables = &'static [(&'static str, &'static str)];
+/// Names and values of settings.
+pub type Variables = &'static [(&'static str, &'static str)];
 
 /// What a test wants to be different; everything else is as [`Spine`] says.
 #[derive(Clone, Copy)]
@@ -129,6 +130,12 @@ impl Spine {
     /// Starts the ingest once more, after it was ended.
     pub async fn restart_ingest(&mut self) {
         self.ingest = Ingest::start(&self.place, &self.setup, &self.nats, &self.sim).await;
+    }
+
+    /// The same with these settings of the ingest from now on.
+    pub async fn restart_ingest_with(&mut self, ingest: Variables) {
+        self.setup.ingest = ingest;
+        self.restart_ingest().await;
     }
 
     /// Starts one more ingest for the same account, which stands by, and waits until it says so.

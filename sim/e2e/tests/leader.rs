@@ -1,4 +1,4 @@
-//! Two ingests for one account: one leads, the other stands by, whatever happens to either.
+//! Two ingests for one account: one leads, the other stands by, whatever happens to either; the same for each venue.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
 #![allow(
@@ -9,30 +9,35 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sim_e2e::{Client, Ingest, Setup, Signal, Spine, eventually, fetch, tick_numbers};
+use sim_e2e::{Client, Ingest, Setup, Signal, Spine, Venue, eventually, fetch, for_each_venue, tick_numbers};
 use tokio::time::Instant;
+
+for_each_venue! {
+    a_standby_connects_to_nothing_and_says_who_leads,
+    a_killed_leader_is_replaced_within_five_seconds,
+    a_leader_that_stops_hands_over_at_once,
+    a_paused_standby_wakes_up_as_a_standby,
+}
 
 /// The promise: live again so soon after a `kill -9`.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A system with a leader that serves a client, a standby, and the epoch of the leader.
 async fn with_standby(setup: Setup) -> (Spine, Ingest, Client, u64) {
-    let spine = Spine::start(setup).await;
+    let (spine, client, last) = Spine::ticking(setup).await;
     let standby = spine.standby().await;
-    let mut client = spine.client().await;
-    client.subscribe(&["EURUSD", "GBPUSD"]).await;
-    client.tick("GBPUSD").await;
-    let (epoch, _) = tick_numbers(&client.tick("EURUSD").await);
+    let (epoch, _) = tick_numbers(&last);
     assert_eq!(epoch, spine.ingest.leads().await);
     (spine, standby, client, epoch)
 }
 
-/// The first tick of EURUSD that is not a snapshot, in an epoch after this one.
-async fn live_after(client: &mut Client, epoch: u64) -> u64 {
+/// The first tick of the venue's first symbol that is not a snapshot, in an epoch after this one.
+async fn live_after(spine: &Spine, client: &mut Client, epoch: u64) -> u64 {
+    let [symbol, _] = spine.venue().symbols();
     let tick = client
         .expect("a live tick of a new epoch", |message| {
             message["type"] == "tick"
-                && message["symbol"] == "EURUSD"
+                && message["symbol"] == symbol
                 && message.get("snapshot").is_none()
                 && tick_numbers(message).0 > epoch
         })
@@ -68,49 +73,47 @@ async fn looks(ingest: &Ingest) -> Result<u64, String> {
     count.and_then(|count| count.parse().ok()).ok_or_else(|| format!("no count in {metrics}"))
 }
 
-#[tokio::test]
-async fn a_standby_connects_to_nothing_and_says_who_leads() {
-    let (spine, standby, _client, epoch) = with_standby(Setup::default()).await;
+async fn a_standby_connects_to_nothing_and_says_who_leads(venue: Venue) {
+    let (spine, standby, _client, epoch) = with_standby(Setup::of(venue)).await;
     let role = standby.role().await.unwrap();
     assert_eq!(role["epoch"], epoch.to_string(), "{role}");
-    assert!(role["leader"].as_str().unwrap().starts_with("ingest-ctrader-"), "{role}");
+    assert!(role["leader"].as_str().unwrap().starts_with(&format!("{}-", venue.ingest())), "{role}");
     let (code, ready) = fetch(standby.admin, "GET", "/readyz").await.unwrap();
     assert_eq!(code, 200, "{ready}");
     assert!(ready.contains("standby") && ready.contains(&epoch.to_string()), "{ready}");
+    let leader = format!("tickcast_leader{{venue=\"{}\"}}", venue.name());
     let (_, metrics) = fetch(standby.admin, "GET", "/metrics").await.unwrap();
-    assert!(metrics.contains("tickcast_leader{venue=\"ctrader\"} 0"), "{metrics}");
+    assert!(metrics.contains(&format!("{leader} 0")), "{metrics}");
     let (_, metrics) = fetch(spine.ingest.admin, "GET", "/metrics").await.unwrap();
-    assert!(metrics.contains("tickcast_leader{venue=\"ctrader\"} 1"), "{metrics}");
-    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+    assert!(metrics.contains(&format!("{leader} 1")), "{metrics}");
+    spine.sim.holds(&venue.symbols()).await;
     assert_eq!(spine.sim.opened().await, 1, "the standby has dialled");
 }
 
-#[tokio::test]
-async fn a_killed_leader_is_replaced_within_five_seconds() {
-    let (mut spine, standby, mut client, epoch) = with_standby(Setup::default()).await;
+async fn a_killed_leader_is_replaced_within_five_seconds(venue: Venue) {
+    let (mut spine, standby, mut client, epoch) = with_standby(Setup::of(venue)).await;
     let killed = Instant::now();
     spine.ingest.process.kill_9();
-    let next = live_after(&mut client, epoch).await;
+    let next = live_after(&spine, &mut client, epoch).await;
     let took = killed.elapsed();
     eprintln!("live again {} ms after kill -9", took.as_millis());
     assert!(took < TAKEN_WITHIN, "live again after {took:?}");
     assert_eq!(next, standby.leads().await);
-    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+    spine.sim.holds(&venue.symbols()).await;
     assert_epochs_only_grow(&client);
 }
 
-#[tokio::test]
-async fn a_leader_that_stops_hands_over_at_once() {
+async fn a_leader_that_stops_hands_over_at_once(venue: Venue) {
     // A TTL that would be noticed.
     let ingest = &[("LEADER_TTL_MS", "60000")];
-    let (mut spine, standby, mut client, epoch) = with_standby(Setup { ingest, ..Setup::default() }).await;
+    let (mut spine, standby, mut client, epoch) = with_standby(Setup { ingest, ..Setup::of(venue) }).await;
     let stopped = Instant::now();
     assert_eq!(spine.ingest.process.terminate().await.code(), Some(0));
-    let next = live_after(&mut client, epoch).await;
+    let next = live_after(&spine, &mut client, epoch).await;
     eprintln!("live again {} ms after SIGTERM", stopped.elapsed().as_millis());
     assert_eq!(next, standby.leads().await);
     // The first connection was closed before the second was opened: the venue never saw two.
-    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+    spine.sim.holds(&venue.symbols()).await;
     assert_eq!(spine.sim.opened().await, 2);
     assert_epochs_only_grow(&client);
 }
@@ -121,7 +124,7 @@ async fn a_leader_paused_past_its_term_wakes_up_silent() {
     let [(old, _)] = connections(&spine).await[..] else { panic!("not one connection") };
     spine.ingest.process.signal(Signal::STOP);
     let paused = Instant::now();
-    let next = live_after(&mut client, epoch).await;
+    let next = live_after(&spine, &mut client, epoch).await;
     eprintln!("live again {} ms after SIGSTOP", paused.elapsed().as_millis());
     // The stopped process has a living socket at the venue, on which it says nothing.
     let before = connections(&spine).await;
@@ -158,14 +161,13 @@ async fn a_leader_paused_past_its_term_wakes_up_silent() {
     assert_eq!(spine.sim.opened().await, 2);
 }
 
-#[tokio::test]
-async fn a_paused_standby_wakes_up_as_a_standby() {
-    let (spine, mut standby, mut client, epoch) = with_standby(Setup::default()).await;
+async fn a_paused_standby_wakes_up_as_a_standby(venue: Venue) {
+    let (spine, mut standby, mut client, epoch) = with_standby(Setup::of(venue)).await;
     standby.process.signal(Signal::STOP);
     // Far past the TTL of 3 s, counted by what the client sees.
     let paused = Instant::now();
     while paused.elapsed() < Duration::from_secs(5) {
-        client.tick("EURUSD").await;
+        client.tick(venue.symbols()[0]).await;
     }
     standby.process.signal(Signal::CONT);
     let woken = looks(&standby).await.unwrap();
@@ -178,7 +180,7 @@ async fn a_paused_standby_wakes_up_as_a_standby() {
     let role = standby.role().await.unwrap();
     assert_eq!((&role["role"], &role["epoch"]), (&"standby".into(), &epoch.to_string().into()));
     for _ in 0..20 {
-        assert_eq!(tick_numbers(&client.tick("EURUSD").await).0, epoch);
+        assert_eq!(tick_numbers(&client.tick(venue.symbols()[0]).await).0, epoch);
     }
     assert_eq!(spine.ingest.leads().await, epoch);
     assert_eq!(spine.sim.opened().await, 1);
@@ -199,7 +201,7 @@ async fn a_bus_that_lost_its_bucket_is_led_again_with_a_greater_epoch() {
     spine.nats.kill_9();
     spine.nats.wipe();
     spine.nats.start_again();
-    let next = live_after(&mut client, epoch).await;
+    let next = live_after(&spine, &mut client, epoch).await;
     assert!(next > epoch);
     let roles = [spine.ingest.role().await.unwrap(), standby.role().await.unwrap()];
     assert_eq!(roles.iter().filter(|role| role["role"] == "leading").count(), 1, "{roles:?}");

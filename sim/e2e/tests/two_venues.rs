@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 use sim_e2e::{
-    Client, Feed, Setup, Spine, Venue, axes, cause_code, eventually, fetch_json, for_each_venue, tick_numbers,
+    Client, Feed, Setup, Spine, Variables, Venue, axes, cause_code, eventually, fetch_json, for_each_venue,
+    tick_numbers,
 };
 
 // Each test is of trouble in this venue; the other one stands beside it.
@@ -31,7 +32,7 @@ struct Scene {
 
 impl Scene {
     /// `ingest`: settings of the ingest of the venue that will be in trouble.
-    async fn start(venue: Venue, ingest: &'static [(&'static str, &'static str)]) -> Self {
+    async fn start(venue: Venue, ingest: Variables) -> Self {
         let (other, venues): (_, &'static [Venue]) = match venue {
             Venue::CTrader => (Venue::TradingView, &[Venue::CTrader, Venue::TradingView]),
             Venue::TradingView => (Venue::CTrader, &[Venue::TradingView, Venue::CTrader]),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
 
 use serde_json::json;
-use sim_e2e::{Setup, Spine, Venue, axes, cause_code, eventually, for_each_venue};
+use sim_e2e::{Setup, Spine, Variables, Venue, axes, cause_code, eventually, for_each_venue};
 
 for_each_venue! {
     a_cut_link_is_made_again_with_everything_wanted_and_no_hole_unannounced,
@@ -103,12 +103,7 @@ async fn one_symbol_that_falls_silent_is_stale_while_the_other_ticks_on(venue: V
 }
 
 /// A level fault on the way to a session: attempts fail with one of these causes until it is switched off.
-async fn connecting_fails(
-    venue: Venue,
-    fault: &str,
-    causes: &[&str],
-    ingest: &'static [(&'static str, &'static str)],
-) {
+async fn connecting_fails(venue: Venue, fault: &str, causes: &[&str], ingest: Variables) {
     let (spine, mut client, before) = Spine::ticking(Setup { ingest, ..Setup::of(venue) }).await;
     spine.sim.fault(fault).await;
     spine.sim.fault("cut").await;
