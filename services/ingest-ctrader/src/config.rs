@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use tickcast_ingest::{IngestSettings, read_kept};
+use tickcast_ingest::{IngestSettings, TlsDialler, read_kept};
 use tickcast_service::Reader;
 
 use crate::{Memory, SessionSettings, TokenPair};
@@ -49,6 +49,7 @@ impl Config {
         };
         let ca_file = reader
             .path("CTRADER_CA_FILE", "extra PEM trust anchor; certificate checks are never switched off");
+        TlsDialler::check(reader, ("CTRADER_HOST", &host), ("CTRADER_CA_FILE", ca_file.as_deref()));
         let client_id = reader.required("CTRADER_CLIENT_ID", "id of the registered application");
         let client_secret = reader.secret("CTRADER_CLIENT_SECRET", "secret of the registered application");
         let access = reader.secret("CTRADER_ACCESS_TOKEN", "OAuth access token of the account");
@@ -167,6 +168,9 @@ mod tests {
     fn every_missing_credential_is_named_and_no_secret_is_shown() {
         let mut reader = Reader::from_pairs([
             ("CTRADER_ACCOUNT_ID", "x"),
+            ("CTRADER_HOST", "not a host"),
+            ("CTRADER_CA_FILE", "/nonexistent/anchors.pem"),
+            ("NATS_URL", "nats://me@[x"),
             ("BACKOFF_MIN_MS", "9"),
             ("BACKOFF_MAX_MS", "8"),
         ]);
@@ -177,6 +181,9 @@ mod tests {
             "CTRADER_CLIENT_SECRET",
             "CTRADER_ACCESS_TOKEN",
             "CTRADER_ACCOUNT_ID",
+            "CTRADER_HOST",
+            "CTRADER_CA_FILE",
+            "NATS_URL",
             "BACKOFF_MAX_MS",
         ] {
             assert!(problems.contains(name), "{name} in {problems}");

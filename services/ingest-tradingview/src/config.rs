@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use http::{HeaderValue, Uri};
 use secrecy::ExposeSecret as _;
-use tickcast_ingest::IngestSettings;
+use tickcast_ingest::{IngestSettings, TlsDialler};
 use tickcast_service::Reader;
 
 use crate::socket::Upgrade;
@@ -72,6 +72,8 @@ impl Config {
         }
         let ca_file = reader
             .path("TRADINGVIEW_CA_FILE", "extra PEM trust anchor; certificate checks are never switched off");
+        let anchors = ("TRADINGVIEW_CA_FILE", ca_file.as_deref());
+        TlsDialler::check(reader, ("TRADINGVIEW_URL", &endpoint.host), anchors);
         let auth_token = reader
             .optional_secret("TRADINGVIEW_AUTH_TOKEN", "token the operator was given; unset = anonymous");
         if auth_token.as_ref().is_some_and(|token| token.expose_secret().len() > TOKEN_BYTES_MAX) {
@@ -214,6 +216,15 @@ mod tests {
             assert!(problem.starts_with("TRADINGVIEW_URL") && problem.contains(words), "{url}: {problem}");
             assert!(!problem.contains("secret"), "{problem}");
         }
+    }
+
+    #[test]
+    fn trust_anchors_that_cannot_be_read_are_named() {
+        let (_, problems) =
+            read(&[("TRADINGVIEW_URL", "wss://a.example/x"), ("TRADINGVIEW_CA_FILE", "/nonexistent/a.pem")]);
+        assert!(problems.starts_with("TRADINGVIEW_CA_FILE: "), "{problems}");
+        let (_, problems) = read(&[("TRADINGVIEW_CA_FILE", "/nonexistent/a.pem")]);
+        assert_eq!(problems.lines().count(), 2, "the missing URL hides nothing: {problems}");
     }
 
     #[test]

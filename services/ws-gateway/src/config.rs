@@ -57,8 +57,8 @@ impl Config {
     /// Reads the settings; problems are collected in the reader.
     pub fn read(reader: &mut Reader) -> Self {
         let bus = BusSettings::read(|v| reader.optional(v.name, v.default, v.help));
-        if let Err(error) = bus.servers() {
-            reader.problem("NATS_URL", error.to_string());
+        for (name, problem) in bus.problems() {
+            reader.problem(name, problem);
         }
         let listen = listen(reader);
         let venues = venues(reader);
@@ -306,6 +306,7 @@ mod tests {
     fn every_problem_is_reported_at_once_with_its_variable() {
         let (_, problems) = read(&[
             ("NATS_URL", " , "),
+            ("NATS_CREDS", "/nonexistent/creds"),
             ("WS_ADDR", "everywhere"),
             ("PORT", "99999"),
             ("GATEWAY_VENUES", "cTrader"),
@@ -316,6 +317,7 @@ mod tests {
         ]);
         for name in [
             "NATS_URL",
+            "NATS_CREDS",
             "WS_ADDR",
             "PORT",
             "GATEWAY_VENUES",

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use socket2::{SockRef, TcpKeepalive};
 use tickcast_model::{Cause, CauseKind};
+use tickcast_service::Reader;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -61,16 +62,37 @@ impl TlsDialler {
     /// # Errors
     /// [`IngestError::Host`] and [`IngestError::TrustAnchors`] where the settings cannot be used.
     pub fn new(host: &str, port: u16, ca_file: Option<&Path>) -> Result<Self, IngestError> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| IngestError::Host(host.to_owned()))?;
+        let name = server_name(host)?;
         connector(ca_file)?;
         let security = Security::Tls { name, ca_file: ca_file.map(Path::to_owned) };
         Ok(Self { host: host.to_owned(), port, security })
+    }
+
+    /// Notes in `reader` what [`TlsDialler::new`] would refuse: the host under the name of its variable, `host_name`, the
+    /// trust anchors under theirs, `ca_file_name`. An empty host was found wrong before.
+    pub fn check(
+        reader: &mut Reader,
+        (host_name, host): (&str, &str),
+        (ca_file_name, ca_file): (&str, Option<&Path>),
+    ) {
+        if !host.is_empty()
+            && let Err(error) = server_name(host)
+        {
+            reader.problem(host_name, error.to_string());
+        }
+        if let Err(error) = connector(ca_file) {
+            reader.problem(ca_file_name, error.to_string());
+        }
     }
 
     /// A dialler without TLS, which reaches loopback addresses and no others.
     pub fn plain_to_loopback(host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port, security: Security::Loopback }
     }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, IngestError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| IngestError::Host(host.to_owned()))
 }
 
 fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, IngestError> {
@@ -80,9 +102,13 @@ fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, IngestError> {
             file: file.display().to_string(),
             reason: error.to_string(),
         };
+        let before = anchors.len();
         for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))? {
             let certificate = certificate.map_err(|error| unusable(&error))?;
             anchors.add(certificate).map_err(|error| unusable(&error))?;
+        }
+        if anchors.len() == before {
+            return Err(unusable(&"no certificate is in it"));
         }
     }
     let config = ClientConfig::builder().with_root_certificates(anchors).with_no_client_auth();
@@ -314,5 +340,13 @@ mod tests {
             TlsDialler::new("localhost", 1, Some(missing)),
             Err(IngestError::TrustAnchors { .. })
         ));
+        let empty = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        assert!(TlsDialler::new("localhost", 1, Some(empty)).is_err(), "anchors that anchor nothing");
+
+        let mut reader = Reader::from_pairs([("", ""); 0]);
+        TlsDialler::check(&mut reader, ("HOST", "not a host"), ("CA_FILE", Some(missing)));
+        let problems = reader.problems();
+        assert!(problems[0].starts_with("HOST: ") && problems[1].starts_with("CA_FILE: "), "{problems:?}");
+        assert_eq!(problems.len(), 2);
     }
 }

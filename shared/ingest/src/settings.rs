@@ -103,6 +103,9 @@ impl IngestSettings {
                 "copies of the leader lease, where its bucket has to be created; 3 in a cluster",
             ),
         };
+        for (name, problem) in settings.bus.problems() {
+            reader.problem(name, problem);
+        }
         if settings.symbol_stale_max < settings.symbol_stale_min {
             reader.problem("SYMBOL_STALE_MAX_MS", "is smaller than SYMBOL_STALE_MIN_MS");
         }

@@ -14,10 +14,13 @@ async fn run_to_end(name: &str, arguments: &[&str], environment: &[(&str, &str)]
     (status.code(), process.log_text())
 }
 
+/// Names with their values or defaults.
+type Variables = &'static [(&'static str, &'static str)];
+
 /// A program with settings it cannot use, and required ones it is not given.
 struct Program {
     name: &'static str,
-    bad: &'static [(&'static str, &'static str)],
+    bad: Variables,
     missing: &'static [&'static str],
 }
 
@@ -27,11 +30,14 @@ impl Program {
     }
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         name: "ingest-ctrader",
         bad: &[
+            ("NATS_URL", "nats://["),
+            ("NATS_PASSWORD", "of-nobody"),
             ("CTRADER_PORT", "99999"),
+            ("CTRADER_CA_FILE", "/nonexistent/anchors.pem"),
             ("CTRADER_ACCOUNT_ID", "mine"),
             ("STALE_AFTER_MS", "soon"),
             ("ADMIN_ADDR", "here"),
@@ -40,8 +46,21 @@ const PROGRAMS: [Program; 4] = [
         missing: &["CTRADER_CLIENT_ID", "CTRADER_CLIENT_SECRET", "CTRADER_ACCESS_TOKEN"],
     },
     Program {
+        name: "ingest-tradingview",
+        bad: &[
+            ("NATS_CREDS", "/nonexistent/creds"),
+            ("TRADINGVIEW_CA_FILE", "/nonexistent/anchors.pem"),
+            ("TRADINGVIEW_URL", "wss://not a host/"),
+            ("BACKOFF_MIN_MS", "0"),
+            ("LINGER_MS", "1.5"),
+        ],
+        missing: &[],
+    },
+    Program {
         name: "ws-gateway",
         bad: &[
+            ("NATS_CA_FILE", "/nonexistent/anchors.pem"),
+            ("TLS_CERT_FILE", "/nonexistent/cert.pem"),
             ("WS_PORT", "none"),
             ("LEASE_TTL_MS", "-1"),
             ("MAX_CONNECTIONS", "many"),
@@ -61,11 +80,108 @@ const PROGRAMS: [Program; 4] = [
         missing: &[],
     },
     Program {
+        name: "sim-tradingview",
+        bad: &[("SIM_ADDR", "there"), ("SIM_ECHO_MS", "never"), ("SIM_BOOK", "beside"), ("ADMIN_ADDR", "x")],
+        missing: &[],
+    },
+    Program {
         name: "loadgen",
         bad: &[("LOADGEN_URL", "http://x"), ("LOADGEN_CLIENTS", "0"), ("LOADGEN_SECONDS", "601")],
         missing: &[],
     },
 ];
+
+/// Section 1 of the contract: who reads which variable, and what it is where it is not set.
+const CONTRACT: [(&[&str], Variables); 5] = [
+    (
+        &["ingest-ctrader", "ingest-tradingview", "ws-gateway"],
+        &[
+            ("NATS_URL", "nats://127.0.0.1:4222"),
+            ("NATS_CREDS", "unset"),
+            ("NATS_USER", "unset"),
+            ("NATS_PASSWORD", "unset"),
+            ("NATS_CA_FILE", "unset"),
+            ("ADMIN_ADDR", "127.0.0.1:0"),
+            ("LOG", "info"),
+            ("LOG_FORMAT", "text"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "unset"),
+        ],
+    ),
+    (
+        &["ingest-ctrader", "ingest-tradingview"],
+        &[
+            ("STALE_AFTER_MS", "30000 ms"),
+            ("SILENCE_TIMEOUT_MS", "60000 ms"),
+            ("CONNECT_TIMEOUT_MS", "15000 ms"),
+            ("BACKOFF_MIN_MS", "500 ms"),
+            ("BACKOFF_MAX_MS", "30000 ms"),
+            ("LINGER_MS", "5000 ms"),
+        ],
+    ),
+    (
+        &["ingest-ctrader"],
+        &[
+            ("CTRADER_HOST", "demo.ctraderapi.com"),
+            ("CTRADER_PORT", "5035"),
+            ("HOST", "unset"),
+            ("PORT", "unset"),
+            ("CTRADER_CLIENT_ID", "required"),
+            ("CTRADER_CLIENT_SECRET", "required"),
+            ("CTRADER_ACCESS_TOKEN", "required"),
+            ("CTRADER_ACCOUNT_ID", "required"),
+            ("CTRADER_REFRESH_TOKEN", "unset"),
+            ("CTRADER_TOKEN_FILE", "unset"),
+            ("CTRADER_CA_FILE", "unset"),
+            ("HEARTBEAT_MS", "10000 ms"),
+        ],
+    ),
+    (
+        &["ingest-tradingview"],
+        &[
+            ("TRADINGVIEW_URL", "required"),
+            ("TRADINGVIEW_AUTH_TOKEN", "unset"),
+            ("TRADINGVIEW_CA_FILE", "unset"),
+            ("TRADINGVIEW_LIVE", "unset"),
+        ],
+    ),
+    (
+        &["ws-gateway"],
+        &[
+            ("WS_ADDR", "0.0.0.0"),
+            ("WS_PORT", "8080"),
+            ("PORT", "unset"),
+            ("GATEWAY_VENUES", "ctrader,tradingview"),
+            ("LEASE_TTL_MS", "15000 ms"),
+            ("MAX_CONNECTIONS", "18000 connections"),
+            ("MAX_CONNECTIONS_PER_USER", "20 connections"),
+            ("MAX_CONNECTIONS_PER_IP", "0 connections"),
+            ("MAX_SUBSCRIPTIONS", "1000 symbols"),
+            ("MAX_MESSAGE_BYTES", "65536 bytes"),
+            ("MAX_MESSAGES_PER_S", "50 messages"),
+            ("ALLOWED_ORIGINS", "*"),
+            ("AUTH", "none"),
+            ("TLS_CERT_FILE", "unset"),
+            ("TLS_KEY_FILE", "unset"),
+            ("FLUSH_MS", "5 ms"),
+            ("DRAIN_MS", "10000 ms"),
+            ("ALLOW_ANONYMOUS_ADMIN", "false"),
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn each_program_reads_the_variables_of_the_contract_with_its_defaults_and_units() {
+    for program in PROGRAMS {
+        let (_, help) = run_to_end(program.name, &["--help"], &[]).await;
+        let expected = CONTRACT.iter().filter(|(readers, _)| readers.contains(&program.name));
+        for (name, default) in expected.flat_map(|(_, variables)| variables.iter()) {
+            let line = help.lines().find(|line| line.split_whitespace().next() == Some(name));
+            let said = line.unwrap_or_else(|| panic!("{} does not know {name}:\n{help}", program.name));
+            let rest = said.trim_start().trim_start_matches(name).trim_start();
+            assert!(rest.starts_with(&format!("{default}  ")), "{}: {default} in {said:?}", program.name);
+        }
+    }
+}
 
 #[tokio::test]
 async fn settings_that_cannot_be_used_end_each_program_with_64_naming_every_one_before_a_port_opens() {
@@ -77,6 +193,7 @@ async fn settings_that_cannot_be_used_end_each_program_with_64_naming_every_one_
             assert!(text.contains(variable), "{name} does not name {variable}:\n{text}");
         }
         assert!(!text.contains("listening"), "{name} opened a port:\n{text}");
+        assert!(!text.contains("of-nobody"), "{name} shows a secret:\n{text}");
     }
 }
 
