@@ -109,6 +109,17 @@ async fn a_flood_is_held_back_and_others_get_every_tick_meanwhile() {
     }
     watcher.assert_unbroken();
     assert!(watcher.is_open());
+
+    // Each message has its own answer, be it the refusal.
+    let mut answered = 0;
+    let is_answer = |message: &Value| message["type"] == "pong" || message["code"] == "RATE_LIMITED";
+    flood.back_to(0);
+    while answered < 500 {
+        flood.expect("an answer to each message", is_answer).await;
+        answered += 1;
+    }
+    let answers = flood.seen_since(0).into_iter().filter(is_answer).count();
+    assert_eq!(answers, 500, "{}", flood.transcript());
 }
 
 #[tokio::test]
