@@ -60,6 +60,9 @@ pub enum Ensured {
     Created,
     /// It had other bounds.
     Adjusted,
+    /// It is bounded as it should be and lies elsewhere, or has another number of copies, which cannot be changed: it has
+    /// to be deleted first.
+    Elsewhere,
 }
 
 /// Why there is no history.
@@ -129,10 +132,19 @@ impl History {
                     },
                 }
             }
-            (Some(found), true) => match adjusted(&found, bounds) {
-                Some(config) => self.api::<Info>("STREAM.UPDATE", &config).await.map(|_| Ensured::Adjusted),
-                None => Ok(Ensured::Kept),
-            },
+            (Some(found), true) => {
+                let adjusted = adjusted(&found, bounds);
+                if let Some(config) = &adjusted {
+                    self.api::<Info>("STREAM.UPDATE", config).await?;
+                }
+                let is_elsewhere =
+                    found.storage != storage(bounds.storage) || found.num_replicas != bounds.replicas;
+                Ok(match adjusted {
+                    _ if is_elsewhere => Ensured::Elsewhere,
+                    Some(_) => Ensured::Adjusted,
+                    None => Ensured::Kept,
+                })
+            }
             (Some(_), false) => Ok(Ensured::Kept),
         }
     }
@@ -259,14 +271,18 @@ fn created(bounds: &HistoryBounds) -> Config {
     let config = Config {
         name: HISTORY_STREAM.to_owned(),
         description: Some("the last ticks and states of every channel".to_owned()),
-        storage: match bounds.storage {
-            HistoryStorage::Memory => StorageType::Memory,
-            HistoryStorage::File => StorageType::File,
-        },
+        storage: storage(bounds.storage),
         num_replicas: bounds.replicas,
         ..Config::default()
     };
     bound(config, bounds)
+}
+
+fn storage(storage: HistoryStorage) -> StorageType {
+    match storage {
+        HistoryStorage::Memory => StorageType::Memory,
+        HistoryStorage::File => StorageType::File,
+    }
 }
 
 /// What becomes of a stream that is there; `None` where nothing has to change.

@@ -6,6 +6,7 @@
 //! * `drive` owns the socket and the supervisor, and waits for neither the bus nor anybody on it;
 //! * `publish_events` and `publish_health` bring what it says onto the bus;
 //! * `Leader` competes for the one lease of the venue account; the others live for one term of it;
+//! * `Recorder` sees to it that the bus keeps the history, whoever leads;
 //! * `Intake` hears leases and questions from the bus.
 
 mod clock;
@@ -13,6 +14,7 @@ mod dial;
 mod doctor;
 mod drive;
 mod fence;
+mod history;
 mod intake;
 mod keep;
 mod lead;

@@ -301,3 +301,34 @@ impl LeaderMetrics {
         }
     }
 }
+
+/// The metrics of the history.
+#[derive(Clone)]
+pub(crate) struct HistoryMetrics {
+    kept: Gauge,
+    failures: Counter,
+}
+
+impl HistoryMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let m = Self { kept: Gauge::default(), failures: Counter::default() };
+        registry.register(
+            "history_kept",
+            "1 while the bus was last seen keeping the history",
+            m.kept.clone(),
+        );
+        registry.register(
+            "history_failures",
+            "Times the stream of the history was not there and could not be made, or could not be set right",
+            m.failures.clone(),
+        );
+        m
+    }
+
+    pub(crate) fn kept(&self, is_kept: bool) {
+        self.kept.set(is_kept.into());
+        if !is_kept {
+            self.failures.inc();
+        }
+    }
+}

@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
+use crate::history::Recorder;
 use crate::lead::{Leader, Role, Term};
 use crate::lease::{LeaseStore, lease_key};
-use crate::metrics::{IngestMetrics, LeaderMetrics};
+use crate::metrics::{HistoryMetrics, IngestMetrics, LeaderMetrics};
 use crate::term::Office;
 use crate::{Clock, Dial, IngestError, IngestSettings};
 
@@ -76,6 +77,11 @@ pub async fn run<S: Session + Send + 'static>(
         metrics: context.metrics.register(|registry| LeaderMetrics::register(registry, venue.as_str())),
         context: context.clone(),
     };
+    if let Some(bounds) = settings.history.clone() {
+        let metrics = context.metrics.register(HistoryMetrics::register);
+        let recorder = Recorder { bounds, bus: bus.clone(), connected: connected.clone(), metrics };
+        tokio::spawn(recorder.run(context.stop.clone()).instrument(info_span!("history", %venue)));
+    }
     let leave = CancellationToken::new();
     let mut leading = tokio::spawn(leader.run(leave.clone()).instrument(info_span!("leader", %venue)));
     let office = Office {

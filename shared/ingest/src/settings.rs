@@ -1,9 +1,11 @@
 use std::time::Duration;
 
-use tickcast_bus::BusSettings;
+use tickcast_bus::{BusSettings, HistoryBounds};
 use tickcast_model::VenueId;
 use tickcast_service::Reader;
 use tickcast_session::{DemandLimits, SupervisorSettings};
+
+use crate::history;
 
 /// Settings every ingest has, whatever its venue (contract, section 1).
 pub struct IngestSettings {
@@ -20,6 +22,7 @@ pub struct IngestSettings {
     linger: Duration,
     pub(crate) leader_ttl: Duration,
     pub(crate) leader_replicas: usize,
+    pub(crate) history: Option<HistoryBounds>,
 }
 
 const HOUR_MS: u64 = 3_600_000;
@@ -102,6 +105,7 @@ impl IngestSettings {
                 "",
                 "copies of the leader lease, where its bucket has to be created; 3 in a cluster",
             ),
+            history: history::read(reader),
         };
         for (name, problem) in settings.bus.problems() {
             reader.problem(name, problem);

@@ -138,9 +138,25 @@ impl Spine {
         self.restart_ingest().await;
     }
 
+    /// Starts a gateway once more, after it was ended, and waits until it knows the venues.
+    pub async fn restart_gateway(&mut self, index: usize) {
+        let gateway = Gateway::start(&self.place, &self.setup, &self.nats, index).await;
+        gateway.ready().await;
+        for venue in self.setup.venues {
+            gateway.knows(*venue).await;
+        }
+        self.gateways[index] = gateway;
+    }
+
     /// Starts one more ingest for the same account, which stands by, and waits until it says so.
     pub async fn standby(&self) -> Ingest {
-        let standby = Ingest::start(&self.place, &self.setup, &self.nats, &self.sim).await;
+        self.standby_with(self.setup.ingest).await
+    }
+
+    /// The same with settings of its own.
+    pub async fn standby_with(&self, settings: Variables) -> Ingest {
+        let setup = Setup { ingest: settings, ..self.setup };
+        let standby = Ingest::start(&self.place, &setup, &self.nats, &self.sim).await;
         eventually("the second ingest to stand by", async || {
             let role = standby.role().await?;
             if role["role"] == "standby" && role["leader"].is_string() {
