@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
+use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::ask::Asker;
 use crate::gateway::Gateway;
 use crate::handover::Handover;
 use crate::hub::{Channel, ChannelKey};
+use crate::poll::Polls;
 use crate::protocol::ErrorCode;
 use crate::session::{LookUp, VenueNumber, World as _};
 use crate::stream::{Refused, Stream, Wanted};
@@ -28,7 +30,7 @@ use crate::venues::now;
 use crate::why::{self, Held, Here};
 use crate::wire::payload_of;
 use crate::writer::Writers;
-use crate::{console, stream, upgrade};
+use crate::{console, poll, stream, upgrade};
 
 /// What administrators may do.
 #[derive(Clone)]
@@ -45,6 +47,7 @@ pub fn router(
     writers: Arc<Writers>,
     admin: Admin,
     asker: Arc<Asker>,
+    polls: Arc<Polls>,
     context: &Context,
 ) -> Router {
     let origins = gateway.origins.clone();
@@ -65,6 +68,7 @@ pub fn router(
         .method_not_allowed_fallback(wrong_method)
         .layer(Extension(admin))
         .layer(Extension(asker))
+        .layer(Extension(polls))
         .layer(cors);
     Router::new()
         .route("/ws", any(websocket))
@@ -138,7 +142,6 @@ async fn wrong_method() -> Response {
 struct Asked {
     source: Option<String>,
     q: Option<String>,
-    symbols: Option<String>,
     symbol: Option<String>,
 }
 
@@ -160,14 +163,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
 }
 
 /// The venue asked for, or the default one.
-fn venue_of(gateway: &Gateway, asked: &Asked) -> Result<(VenueNumber, VenueId), Box<Response>> {
-    let number = match &asked.source {
+fn venue_of(gateway: &Gateway, source: Option<&str>) -> Result<(VenueNumber, VenueId), Box<Response>> {
+    let number = match source {
         None => Some(0),
         Some(source) => gateway.venues.number(source),
     };
     number.map(|number| (number, gateway.venues.id(number).clone())).ok_or_else(|| {
         let offered: Vec<_> = gateway.venues.venues().iter().map(VenueId::as_str).collect();
-        let details = json!({ "source": asked.source, "sources": offered });
+        let details = json!({ "source": source, "sources": offered });
         Box::new(failed(StatusCode::NOT_FOUND, "UNKNOWN_SOURCE", "there is no such venue here", details))
     })
 }
@@ -197,7 +200,7 @@ async fn symbols(State(gateway): State<Arc<Gateway>>, Parameters(asked): Paramet
         digits: Option<u8>,
         pip_position: Option<i8>,
     }
-    let (venue, id) = match venue_of(&gateway, &asked) {
+    let (venue, id) = match venue_of(&gateway, asked.source.as_deref()) {
         Ok(venue) => venue,
         Err(answer) => return *answer,
     };
@@ -224,48 +227,76 @@ async fn symbols(State(gateway): State<Arc<Gateway>>, Parameters(asked): Paramet
 /// Ticks in one answer.
 const TICKS_MAX: usize = 1_000;
 
-/// The last known ticks of the symbols asked for (comma-separated), or of all channels this gateway holds.
+/// The last known ticks: of the symbols asked for (comma-separated), or of all channels this gateway holds.
 ///
-/// A gateway holds the channels its WebSocket clients read; asking here creates no demand. `missing` names what was
-/// asked for and is not held, or has not ticked yet.
-async fn ticks(State(gateway): State<Arc<Gateway>>, Parameters(asked): Parameters<Asked>) -> Response {
-    let (venue, id) = match venue_of(&gateway, &asked) {
+/// Asking for symbols makes demand for them like any client's subscribe, which lasts until some seconds after the last request. The
+/// answer's `position`, given back as `after`, gets every message since as a client of a WebSocket would have got it; an
+/// empty one begins. Without `after` there are only the ticks, and in `missing` the names without one.
+async fn ticks(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(polls): Extension<Arc<Polls>>,
+    Parameters(wanted): Parameters<Wanted>,
+    request: Request,
+) -> Response {
+    if !wanted.has_symbols() {
+        return all_ticks(&gateway, wanted.source());
+    }
+    let symbols_max = gateway.limits.subscriptions_max.min(TICKS_MAX);
+    let token = wanted.after().filter(|token| !token.is_empty());
+    let understood = wanted.understand(&gateway, token, symbols_max);
+    let entered = understood
+        .map_err(|(code, message)| Refused::Wrong(code, message))
+        .and_then(|understood| Ok((understood, stream::enter(&gateway, upgrade::peer_of(&request))?)));
+    let (understood, _place) = match entered {
+        Ok(entered) => entered,
+        Err(refused) => return refusal(refused),
+    };
+    let source = gateway.venues.id(understood.venue).clone();
+    let until = std::time::Instant::now() + wanted.wait().min(poll::WAIT_MAX);
+    let polled = poll::poll(&gateway, &polls, understood, until).await;
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        source: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        messages: Option<Vec<Box<RawValue>>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ticks: Option<Vec<Box<RawValue>>>,
+        missing: Vec<String>,
+        position: String,
+        has_more: bool,
+    }
+    let is_asked_after = wanted.after().is_some();
+    let raw = |messages: Vec<Bytes>| messages.iter().filter_map(|json| raw(json)).collect();
+    good(Answer {
+        source: source.as_str(),
+        messages: is_asked_after.then(|| raw(polled.messages)),
+        ticks: (!is_asked_after).then(|| raw(polled.ticks)),
+        missing: polled.missing,
+        position: polled.places.to_string(),
+        has_more: polled.has_more,
+    })
+}
+
+/// The last known ticks of all channels of a venue.
+fn all_ticks(gateway: &Gateway, source: Option<&str>) -> Response {
+    let (_, id) = match venue_of(gateway, source) {
         Ok(venue) => venue,
         Err(answer) => return *answer,
     };
-    let (mut ticks, mut missing) = (Vec::new(), Vec::new());
-    match &asked.symbols {
-        None => {
-            let mut channels = gateway.hub.channels();
-            channels.retain(|channel| channel.key().venue == id);
-            channels.sort_by(|a, b| a.key().symbol.cmp(&b.key().symbol));
-            ticks.extend(channels.iter().filter_map(|channel| last_tick(channel)).take(TICKS_MAX));
-        }
-        Some(names) => {
-            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-            for name in names.take(TICKS_MAX) {
-                let channel = match gateway.venues.look_up(venue, name) {
-                    LookUp::Symbol(symbol) => gateway.hub.channel(&ChannelKey { venue: id.clone(), symbol }),
-                    LookUp::Unknown | LookUp::NotYet => None,
-                };
-                match channel.and_then(|channel| last_tick(&channel)) {
-                    Some(tick) => ticks.push(tick),
-                    None => missing.push(name),
-                }
-            }
-        }
-    }
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        source: &'a str,
-        ticks: Vec<Box<RawValue>>,
-        missing: Vec<&'a str>,
-    }
-    good(Answer { source: id.as_str(), ticks, missing })
+    let mut channels = gateway.hub.channels();
+    channels.retain(|channel| channel.key().venue == id);
+    channels.sort_by(|a, b| a.key().symbol.cmp(&b.key().symbol));
+    let ticks: Vec<_> = channels.iter().filter_map(|channel| last_tick(channel)).take(TICKS_MAX).collect();
+    good(json!({"source": id.as_str(), "ticks": ticks, "missing": []}))
 }
 
 fn last_tick(channel: &Channel) -> Option<Box<RawValue>> {
-    let json = channel.with_feed(|feed| feed.last().map(|frame| payload_of(frame.snapshot())))?;
+    raw(&channel.with_feed(|feed| feed.last().map(|frame| payload_of(frame.snapshot())))?)
+}
+
+/// A message as a part of an answer.
+fn raw(json: &[u8]) -> Option<Box<RawValue>> {
     RawValue::from_string(String::from_utf8(json.to_vec()).ok()?).ok()
 }
 
@@ -316,7 +347,7 @@ async fn why(
     Extension(asker): Extension<Arc<Asker>>,
     Parameters(asked): Parameters<Asked>,
 ) -> Response {
-    let (number, venue) = match venue_of(&gateway, &asked) {
+    let (number, venue) = match venue_of(&gateway, asked.source.as_deref()) {
         Ok(venue) => venue,
         Err(answer) => return *answer,
     };
@@ -374,7 +405,7 @@ async fn reconnect(
         let message = "reconnecting a venue is off unless ALLOW_ANONYMOUS_ADMIN=true";
         return failed(StatusCode::FORBIDDEN, "FORBIDDEN", message, Value::Null);
     }
-    let (_, venue) = match venue_of(&gateway, &asked) {
+    let (_, venue) = match venue_of(&gateway, asked.source.as_deref()) {
         Ok(venue) => venue,
         Err(answer) => return *answer,
     };

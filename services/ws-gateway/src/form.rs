@@ -56,6 +56,11 @@ fn put_merged_text(merged: &Merged<'_>, out: &mut Vec<u8>) {
     wire::put_text_of(&merged_beginning(merged), protocol::merged_end(merged).as_bytes(), out);
 }
 
+/// Ticks told as one, as JSON.
+pub(crate) fn merged_json(merged: &Merged<'_>) -> Bytes {
+    [&merged_beginning(merged)[..], protocol::merged_end(merged).as_bytes()].concat().into()
+}
+
 /// The tick ticks are merged into, as JSON without its last brace.
 fn merged_beginning(merged: &Merged<'_>) -> Bytes {
     let frame = if merged.begins { merged.frame.snapshot() } else { merged.frame.text() };

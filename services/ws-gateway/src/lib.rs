@@ -56,6 +56,8 @@ pub mod metrics;
 pub mod origins;
 /// How far a client has got, as one short text.
 pub mod places;
+/// A client for the time of one request.
+pub mod poll;
 pub mod protocol;
 /// How a symbol is delivered to one client.
 pub mod rate;
@@ -102,6 +104,7 @@ use hub::Hub;
 use interest::{Interest, InterestSignal};
 use limits::Doors;
 use metrics::GatewayMetrics;
+use poll::Polls;
 use venues::Venues;
 use watch::Watch;
 use writer::Writers;
@@ -190,6 +193,9 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
             }
         });
     }
+    let polls = Arc::new(Polls::default());
+    let (kept, end_of_polls) = (polls.clone(), end.clone());
+    tasks.spawn(async move { kept.run(end_of_polls).await });
     let admin = Admin { bus: client.clone(), anonymous: config.anonymous_admin };
     let asker = Arc::new(Asker::new(client.clone(), metrics.clone()));
     let (orders, new_orders) = HistoryOrders::new(config.channels_max, metrics.clone());
@@ -214,7 +220,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     let addr = listener.local_addr().map_err(|source| GatewayError::Listen { addr, source })?;
     info!(what = "websocket", %addr, "listening");
     context.ready.set("listener", Ok(()));
-    let router = api::router(gateway.clone(), writers, admin, asker, &context);
+    let router = api::router(gateway.clone(), writers, admin, asker, polls, &context);
     listener::serve(listener, config.tls, config.accepts_per_s, router, context.stop.clone()).await;
     context.ready.set("listener", Err("stopping".into()));
 

@@ -1,6 +1,9 @@
+use std::fmt;
+
 use tickcast_model::{Position, Symbol};
 
 use crate::protocol::Resume;
+use crate::ring::Gap;
 
 /// How far a client has got in each symbol of a request: one short text that any gateway goes on from.
 ///
@@ -96,6 +99,15 @@ impl Places {
         self.positions.get(place).copied().flatten()
     }
 
+    /// The client was told what it will not get of one of them.
+    pub fn miss(&mut self, place: usize, gap: &Gap) {
+        // What is missing further on is told before ticks that are merged over it, and those the client does not have yet.
+        let known = self.get(place);
+        if known.is_none_or(|known| known.epoch != gap.epoch || gap.from <= known.seq.saturating_add(1)) {
+            self.set(place, gap.end());
+        }
+    }
+
     /// Whether there is any position.
     pub fn is_known(&self) -> bool {
         self.positions.iter().any(Option::is_some)
@@ -130,6 +142,16 @@ impl Places {
     }
 }
 
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = Vec::new();
+        if self.is_known() {
+            self.write(&mut out);
+        }
+        f.write_str(&String::from_utf8_lossy(&out))
+    }
+}
+
 /// FNV-1a, 32 bits.
 const FNV_BASIS: u32 = 0x811c_9dc5;
 const FNV_PRIME: u32 = 0x0100_0193;
@@ -159,12 +181,6 @@ mod tests {
         Places::new("ctrader", names.iter().map(|name| (*name).to_owned()).collect())
     }
 
-    fn text(places: &Places) -> String {
-        let mut out = Vec::new();
-        places.write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
-
     fn at(epoch: u64, seq: u64) -> Position {
         Position { epoch, seq }
     }
@@ -173,13 +189,13 @@ mod tests {
     fn a_text_is_short_and_says_an_epoch_once() {
         let mut one = places(&["EURUSD"]);
         one.set(0, at(36, 1295));
-        assert_eq!(text(&one), "10-zz_14ar1ou");
+        assert_eq!(one.to_string(), "10-zz_14ar1ou");
         let mut four = places(&["A", "B", "C", "D"]);
         four.set(1, at(7, 40));
         four.set(3, at(9, 1));
-        assert_eq!(text(&four).split('_').next(), Some("7-.14.~9-1"));
+        assert_eq!(four.to_string().split('_').next(), Some("7-.14.~9-1"));
         let mut again = places(&["a", "b", "c", "d"]);
-        again.read(&text(&four));
+        again.read(&four.to_string());
         assert_eq!(again.positions, four.positions, "the spelling of a name does not count");
     }
 
@@ -187,11 +203,11 @@ mod tests {
     fn a_text_of_other_symbols_or_of_nobody_has_no_positions() {
         let mut written = places(&["EURUSD"]);
         written.set(0, at(1, 5));
-        let good = text(&written);
+        let good = written.to_string();
         let foreign = {
             let mut other = places(&["GBPUSD"]);
             other.set(0, at(1, 5));
-            text(&other)
+            other.to_string()
         };
         let long = format!("1-{}", "0".repeat(1_000));
         let wrong = [
@@ -250,7 +266,7 @@ mod tests {
                 }
             }
             let mut read = Places::new("ib", names);
-            read.read(&text(&written));
+            read.read(&written.to_string());
             prop_assert_eq!(read.positions, written.positions);
         }
 

@@ -39,6 +39,7 @@ use channels::Channels;
 pub use client::End;
 use client::{Client, Closing, Sub, special};
 use resume::Waiting;
+pub(crate) use resume::{AHEAD_WITHIN, HISTORY_WITHIN};
 pub use socket::Socket;
 use writing::Counts;
 

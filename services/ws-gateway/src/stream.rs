@@ -2,6 +2,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName, header};
@@ -37,6 +38,8 @@ pub struct Wanted {
     min_interval_ms: Option<u64>,
     on_slow: Option<String>,
     last_event_id: Option<String>,
+    after: Option<String>,
+    wait_ms: Option<u64>,
 }
 
 /// What was made of it: a subscribe, and where the client stands.
@@ -45,11 +48,33 @@ pub struct Understood {
     pub venue: VenueNumber,
     /// The request as any client makes it.
     pub subscribe: protocol::Subscribe,
+    /// Its symbols as it wrote them.
+    pub names: Vec<String>,
     /// How far the client has got in each of its symbols.
     pub places: Places,
 }
 
 impl Wanted {
+    /// The venue's name, where one is said.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// Whether there is a list of names at all.
+    pub fn has_symbols(&self) -> bool {
+        self.symbols.is_some()
+    }
+
+    /// The position of a client that polls; an empty one is that of its first time.
+    pub fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
+    /// How long a poll may wait where nothing is there.
+    pub fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_ms.unwrap_or(0))
+    }
+
     /// The names in the list, each once.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
@@ -95,12 +120,12 @@ impl Wanted {
             Ok(_) => return Err((ErrorCode::BadMessage, "not a subscribe".to_owned())),
             Err(Failure { code, message, .. }) => return Err((code, message)),
         };
-        let mut places = Places::new(gateway.venues.id(venue).as_str(), names);
+        let mut places = Places::new(gateway.venues.id(venue).as_str(), names.clone());
         if let Some(token) = token {
             places.read(token);
         }
         subscribe.resume = places.resume();
-        Ok(Understood { venue, subscribe, places })
+        Ok(Understood { venue, subscribe, names, places })
     }
 }
 
@@ -139,11 +164,7 @@ impl Stream {
         let wanted = wanted.understand(gateway, token, EVENTS_SYMBOLS_MAX);
         let wanted = wanted.map_err(|(code, message)| Refused::Wrong(code, message))?;
         let peer = peer_of(request);
-        let place = gateway.doors.enter(peer.ip()).map_err(|full| {
-            gateway.metrics.refused("full");
-            debug!(%peer, ?full, "stream refused");
-            Refused::Full
-        })?;
+        let place = enter(gateway, peer)?;
         Ok(Self { wanted, place, head: head(origin.filter(|origin| gateway.origins.allow(origin))), peer })
     }
 
@@ -161,6 +182,18 @@ impl Stream {
         };
         handover.take(Box::new(taker)).await
     }
+}
+
+/// Takes a place among the clients for a request.
+///
+/// # Errors
+/// [`Refused::Full`]
+pub fn enter(gateway: &Gateway, peer: SocketAddr) -> Result<Place, Refused> {
+    gateway.doors.enter(peer.ip()).map_err(|full| {
+        gateway.metrics.refused("full");
+        debug!(%peer, ?full, "request refused");
+        Refused::Full
+    })
 }
 
 /// The position a client that comes back has.

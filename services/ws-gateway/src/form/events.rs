@@ -58,10 +58,8 @@ impl EventsForm {
     }
 
     pub(super) fn gap(&mut self, of: Of<'_>, gap: &Gap, out: &mut Vec<u8>) {
-        // What is missing further on is told before ticks that are merged over it, and those the client does not have yet.
-        let known = self.place(of).and_then(|place| self.places.get(place));
-        if known.is_none_or(|known| known.epoch != gap.epoch || gap.from <= known.seq + 1) {
-            self.moved_to(of, gap.end());
+        if let Some(place) = self.place(of) {
+            self.places.miss(place, gap);
         }
         self.event(&of.feed.writer().gap(gap), out);
     }

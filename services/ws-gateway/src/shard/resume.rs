@@ -10,10 +10,10 @@ use crate::protocol::Subscribe;
 use crate::session::World as _;
 
 /// So long an answer waits for the history of its channels, or a request for the venue's names.
-const HISTORY_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const HISTORY_WITHIN: Duration = Duration::from_secs(2);
 
 /// So long an answer waits for ticks that the client got elsewhere and that have not come here yet.
-const AHEAD_WITHIN: Duration = Duration::from_millis(250);
+pub(crate) const AHEAD_WITHIN: Duration = Duration::from_millis(250);
 
 /// They are looked at no more often than this, however much becomes known meanwhile.
 const LOOKS_EVERY: Duration = Duration::from_millis(5);

@@ -5,6 +5,7 @@ mod events;
 mod history;
 mod limits;
 mod outages;
+mod polling;
 mod prices;
 mod rates;
 mod resume;
