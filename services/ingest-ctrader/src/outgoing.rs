@@ -49,7 +49,7 @@ impl Outgoing {
                 true
             }
             Err(at) => {
-                self.tell(SessionOutput::Note(Note::Paced(about.name())));
+                self.tell(SessionOutput::Note(Note::Paced(about.name(), at.saturating_sub(now.elapsed))));
                 self.work_at = Some(self.work_at.map_or(at, |work| work.min(at)));
                 false
             }

@@ -557,7 +557,8 @@ impl Board {
                 Ok(())
             }
             Err(at) => {
-                self.outputs.push_back(SessionOutput::Note(Note::Paced(request)));
+                self.outputs
+                    .push_back(SessionOutput::Note(Note::Paced(request, at.saturating_sub(now.elapsed))));
                 Err(self.wait_until(at))
             }
         }

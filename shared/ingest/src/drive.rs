@@ -85,6 +85,7 @@ pub(crate) async fn drive<S: Session, D: Dial>(
                 outlets.metrics.demand(leases, refused, supervisor.wanted().len());
                 let (waiting, dropped) = outlets.outbox.measure();
                 outlets.metrics.outbox(waiting, dropped);
+                outlets.metrics.orders(orders.len());
             }
             Some(order) = orders.recv() => match order {
                 Order::Lease(lease) => supervisor.lease(clock.now(), lease),
@@ -174,7 +175,7 @@ async fn act(
         }
         Action::Keep(number, secret) => keeper.keep(number, secret),
         Action::Note(Note::Request(request)) => outlets.metrics.request(request),
-        Action::Note(Note::Paced(request)) => outlets.metrics.paced(request),
+        Action::Note(Note::Paced(request, delay)) => outlets.metrics.paced(request, delay),
         Action::Note(Note::Odd(kind)) => outlets.metrics.odd(kind),
         Action::Recovered(after) => outlets.metrics.recovered(after),
     }

@@ -93,7 +93,10 @@ impl Intake {
                                 metrics.intake_dropped();
                             }
                         }
-                        Err(error) => warn!(%error, "unusable lease"),
+                        Err(error) => {
+                            metrics.intake_unreadable("lease");
+                            warn!(%error, "unusable lease");
+                        }
                     }
                 }
                 Some(message) = self.catalogue_asks.next() => {
@@ -125,7 +128,10 @@ impl Intake {
                             questions.push(async move { (reply, symbol, answered.await) });
                         }
                     }
-                    Err(error) => debug!(%error, "unusable question"),
+                    Err(error) => {
+                        metrics.intake_unreadable("question");
+                        debug!(%error, "unusable question");
+                    }
                 },
                 Some((reply, symbol, answered)) = questions.next() => {
                     // A venue loop that has ended says nothing more.

@@ -8,11 +8,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tickcast_model::{AuthState, CauseKind, DataState, LinkState, VenueHealth};
 
-/// The metrics of an ingest (contract, section 5). Every family carries the venue, so several can share a dashboard.
+/// The metrics of an ingest (contract, section 5). All of them carry the venue, so several can share a dashboard.
 #[derive(Clone)]
 pub(crate) struct IngestMetrics {
-    venue: String,
-    attempts: Family<Venue, Counter>,
+    attempts: Counter,
     failures: Family<Failure, Counter>,
     recovery_seconds: Histogram,
     ticks_received: Counter,
@@ -20,12 +19,14 @@ pub(crate) struct IngestMetrics {
     publish_failures: Counter,
     outbox_events: Gauge,
     outbox_dropped: Counter,
+    orders_waiting: Gauge,
     intake_dropped: Counter,
+    intake_unreadable: Family<Unreadable, Counter>,
     leases: Gauge,
     demand_refused: Gauge,
     wanted: Gauge,
     requests: Family<Request, Counter>,
-    paced: Family<Request, Counter>,
+    pacing_seconds: Family<Request, Histogram, fn() -> Histogram>,
     odd: Family<Odd, Counter>,
     symbol_states: Family<State, Counter>,
     axis: Family<Axis, Gauge>,
@@ -34,39 +35,39 @@ pub(crate) struct IngestMetrics {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Venue {
-    venue: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Failure {
-    venue: String,
     cause: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Unreadable {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
-    venue: String,
     request: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Odd {
-    venue: String,
     kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
-    venue: String,
     state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Axis {
-    venue: String,
     axis: &'static str,
     state: &'static str,
+}
+
+/// What is registered with it carries the venue.
+fn of_venue<'a>(registry: &'a mut Registry, venue: &str) -> &'a mut Registry {
+    registry.sub_registry_with_label(("venue".into(), venue.to_owned().into()))
 }
 
 /// Upper bounds from half a millisecond to half a minute.
@@ -75,11 +76,14 @@ const LATENCY_SECONDS: [f64; 13] =
 /// Upper bounds from a tenth of a second to a day.
 const RECOVERY_SECONDS: [f64; 10] = [0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 86_400.0];
 
+/// Upper bounds from a hundredth of a second to five minutes, the longest pause a venue may ask for.
+const PACING_SECONDS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
+
 impl IngestMetrics {
     pub(crate) fn register(registry: &mut Registry, venue: &str) -> Self {
+        let registry = of_venue(registry, venue);
         let m = Self {
-            venue: venue.to_owned(),
-            attempts: Family::default(),
+            attempts: Counter::default(),
             failures: Family::default(),
             recovery_seconds: Histogram::new(RECOVERY_SECONDS),
             ticks_received: Counter::default(),
@@ -87,12 +91,14 @@ impl IngestMetrics {
             publish_failures: Counter::default(),
             outbox_events: Gauge::default(),
             outbox_dropped: Counter::default(),
+            orders_waiting: Gauge::default(),
             intake_dropped: Counter::default(),
+            intake_unreadable: Family::default(),
             leases: Gauge::default(),
             demand_refused: Gauge::default(),
             wanted: Gauge::default(),
             requests: Family::default(),
-            paced: Family::default(),
+            pacing_seconds: Family::new_with_constructor(|| Histogram::new(PACING_SECONDS)),
             odd: Family::default(),
             symbol_states: Family::default(),
             axis: Family::default(),
@@ -119,20 +125,27 @@ impl IngestMetrics {
             "Channel events given up because the outbox was full or the bus away",
             outbox_dropped
         );
-        metric!("intake_dropped", "Leases passed over because the venue loop was behind", intake_dropped);
+        metric!("orders_waiting", "Leases and questions waiting for the venue loop", orders_waiting);
+        metric!(
+            "intake_dropped",
+            "Leases and questions passed over because the venue loop was behind",
+            intake_dropped
+        );
+        metric!("intake_unreadable", "Messages on the bus that make no sense, by kind", intake_unreadable);
         metric!("leases", "Demand leases running", leases);
         metric!("demand_refused", "Leases and symbols refused by a limit since the start", demand_refused);
         metric!("wanted_symbols", "Symbols wanted, lingering ones included", wanted);
         metric!("upstream_requests", "Requests sent to the venue, by kind", requests);
-        metric!(
-            "upstream_requests_paced",
-            "Requests that had to wait for the venue's rate limit, by kind",
-            paced
-        );
         metric!("upstream_oddities", "Unexpected things the venue did that were passed over, by kind", odd);
         metric!("symbol_states", "States said of symbols, by state", symbol_states);
         metric!("venue_health", "1 for the state an axis is in (link, auth, data), else 0", axis);
         metric!("bus_connected", "1 while the bus is connected", bus_connected);
+        registry.register_with_unit(
+            "upstream_pacing_delay",
+            "How long a request was held back for the venue's rate limit, each time it was, by kind",
+            Unit::Seconds,
+            m.pacing_seconds.clone(),
+        );
         registry.register_with_unit(
             "recovery",
             "From a lost connection (or the start) to a login",
@@ -149,11 +162,11 @@ impl IngestMetrics {
     }
 
     pub(crate) fn attempt(&self) {
-        self.attempts.get_or_create(&Venue { venue: self.venue.clone() }).inc();
+        self.attempts.inc();
     }
 
     pub(crate) fn failure(&self, cause: CauseKind) {
-        self.failures.get_or_create(&Failure { venue: self.venue.clone(), cause: cause.code() }).inc();
+        self.failures.get_or_create(&Failure { cause: cause.code() }).inc();
     }
 
     pub(crate) fn recovered(&self, after: Duration) {
@@ -175,8 +188,16 @@ impl IngestMetrics {
         self.publish_failures.inc();
     }
 
+    pub(crate) fn orders(&self, waiting: usize) {
+        self.orders_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
     pub(crate) fn intake_dropped(&self) {
         self.intake_dropped.inc();
+    }
+
+    pub(crate) fn intake_unreadable(&self, kind: &'static str) {
+        self.intake_unreadable.get_or_create(&Unreadable { kind }).inc();
     }
 
     pub(crate) fn outbox(&self, waiting: usize, dropped: u64) {
@@ -191,19 +212,19 @@ impl IngestMetrics {
     }
 
     pub(crate) fn request(&self, request: &'static str) {
-        self.requests.get_or_create(&Request { venue: self.venue.clone(), request }).inc();
+        self.requests.get_or_create(&Request { request }).inc();
     }
 
-    pub(crate) fn paced(&self, request: &'static str) {
-        self.paced.get_or_create(&Request { venue: self.venue.clone(), request }).inc();
+    pub(crate) fn paced(&self, request: &'static str, delay: Duration) {
+        self.pacing_seconds.get_or_create(&Request { request }).observe(delay.as_secs_f64());
     }
 
     pub(crate) fn symbol_state(&self, state: &'static str) {
-        self.symbol_states.get_or_create(&State { venue: self.venue.clone(), state }).inc();
+        self.symbol_states.get_or_create(&State { state }).inc();
     }
 
     pub(crate) fn odd(&self, kind: &'static str) {
-        self.odd.get_or_create(&Odd { venue: self.venue.clone(), kind }).inc();
+        self.odd.get_or_create(&Odd { kind }).inc();
     }
 
     pub(crate) fn bus(&self, connected: bool) {
@@ -223,37 +244,35 @@ impl IngestMetrics {
     }
 
     fn axis(&self, axis: &'static str, state: &'static str, is: bool) {
-        self.axis.get_or_create(&Axis { venue: self.venue.clone(), axis, state }).set(is.into());
+        self.axis.get_or_create(&Axis { axis, state }).set(is.into());
     }
 }
 
 /// The metrics of the leader lease.
 #[derive(Clone)]
 pub(crate) struct LeaderMetrics {
-    venue: String,
-    leader: Family<Venue, Gauge>,
-    epoch: Family<Venue, Gauge>,
-    terms: Family<Venue, Counter>,
+    leader: Gauge,
+    epoch: Gauge,
+    terms: Counter,
     step_downs: Family<StepDown, Counter>,
-    failures: Family<Venue, Counter>,
+    failures: Counter,
     operation_seconds: Histogram,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StepDown {
-    venue: String,
     cause: &'static str,
 }
 
 impl LeaderMetrics {
     pub(crate) fn register(registry: &mut Registry, venue: &str) -> Self {
+        let registry = of_venue(registry, venue);
         let m = Self {
-            venue: venue.to_owned(),
-            leader: Family::default(),
-            epoch: Family::default(),
-            terms: Family::default(),
+            leader: Gauge::default(),
+            epoch: Gauge::default(),
+            terms: Counter::default(),
             step_downs: Family::default(),
-            failures: Family::default(),
+            failures: Counter::default(),
             operation_seconds: Histogram::new(LATENCY_SECONDS),
         };
         registry.register("leader", "1 while this process holds the venue account's lease", m.leader.clone());
@@ -281,23 +300,21 @@ impl LeaderMetrics {
 
     /// Leading in this epoch, or standing by.
     pub(crate) fn leads(&self, epoch: Option<u64>) {
-        let venue = Venue { venue: self.venue.clone() };
-        self.leader.get_or_create(&venue).set(epoch.is_some().into());
-        let shown = i64::try_from(epoch.unwrap_or(0)).unwrap_or(i64::MAX);
-        self.epoch.get_or_create(&venue).set(shown);
+        self.leader.set(epoch.is_some().into());
+        self.epoch.set(i64::try_from(epoch.unwrap_or(0)).unwrap_or(i64::MAX));
         if epoch.is_some() {
-            self.terms.get_or_create(&venue).inc();
+            self.terms.inc();
         }
     }
 
     pub(crate) fn step_down(&self, cause: &'static str) {
-        self.step_downs.get_or_create(&StepDown { venue: self.venue.clone(), cause }).inc();
+        self.step_downs.get_or_create(&StepDown { cause }).inc();
     }
 
     pub(crate) fn operation(&self, took: Duration, is_known: bool) {
         self.operation_seconds.observe(took.as_secs_f64());
         if !is_known {
-            self.failures.get_or_create(&Venue { venue: self.venue.clone() }).inc();
+            self.failures.inc();
         }
     }
 }
@@ -310,7 +327,8 @@ pub(crate) struct HistoryMetrics {
 }
 
 impl HistoryMetrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry, venue: &str) -> Self {
+        let registry = of_venue(registry, venue);
         let m = Self { kept: Gauge::default(), failures: Counter::default() };
         registry.register(
             "history_kept",
@@ -330,5 +348,69 @@ impl HistoryMetrics {
         if !is_kept {
             self.failures.inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn what_the_contract_asks_of_an_ingest_is_there_and_every_line_carries_the_venue() {
+        let mut registry = Registry::default();
+        let m = IngestMetrics::register(&mut registry, "here");
+        let leader = LeaderMetrics::register(&mut registry, "here");
+        HistoryMetrics::register(&mut registry, "here").kept(true);
+        m.attempt();
+        m.failure(CauseKind::Refused);
+        m.recovered(Duration::from_secs(2));
+        m.tick(Some(0.02));
+        m.published(3);
+        m.publish_failed();
+        m.outbox(4, 5);
+        m.orders(6);
+        m.intake_dropped();
+        m.intake_unreadable("lease");
+        m.demand(7, 8, 9);
+        m.request("subscribe");
+        m.paced("subscribe", Duration::from_millis(40));
+        m.paced("subscribe", Duration::from_millis(20));
+        m.odd("answer_to_nothing");
+        m.symbol_state("live");
+        m.bus(true);
+        leader.leads(Some(17));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"upstream_connection_attempts_total{venue="here"} 1"#,
+            r#"upstream_connection_failures_total{venue="here",cause="refused"} 1"#,
+            r#"recovery_seconds_sum{venue="here"} 2.0"#,
+            r#"ticks_received_total{venue="here"} 1"#,
+            r#"venue_to_ingest_latency_seconds_count{venue="here"} 1"#,
+            r#"events_published_total{venue="here"} 3"#,
+            r#"publish_failures_total{venue="here"} 1"#,
+            r#"outbox_events{venue="here"} 4"#,
+            r#"outbox_dropped_total{venue="here"} 5"#,
+            r#"orders_waiting{venue="here"} 6"#,
+            r#"intake_dropped_total{venue="here"} 1"#,
+            r#"intake_unreadable_total{venue="here",kind="lease"} 1"#,
+            r#"leases{venue="here"} 7"#,
+            r#"demand_refused{venue="here"} 8"#,
+            r#"wanted_symbols{venue="here"} 9"#,
+            r#"upstream_requests_total{venue="here",request="subscribe"} 1"#,
+            r#"upstream_pacing_delay_seconds_count{venue="here",request="subscribe"} 2"#,
+            r#"upstream_oddities_total{venue="here",kind="answer_to_nothing"} 1"#,
+            r#"symbol_states_total{venue="here",state="live"} 1"#,
+            r#"bus_connected{venue="here"} 1"#,
+            r#"history_kept{venue="here"} 1"#,
+            r#"leader{venue="here"} 1"#,
+            r#"leader_epoch{venue="here"} 17"#,
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line} in {text}");
+        }
+        let elsewhere = text.lines().find(|line| !line.starts_with('#') && !line.contains(r#"venue="here""#));
+        assert_eq!(elsewhere, None);
     }
 }

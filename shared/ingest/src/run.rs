@@ -78,7 +78,7 @@ pub async fn run<S: Session + Send + 'static>(
         context: context.clone(),
     };
     if let Some(bounds) = settings.history.clone() {
-        let metrics = context.metrics.register(HistoryMetrics::register);
+        let metrics = context.metrics.register(|registry| HistoryMetrics::register(registry, venue.as_str()));
         let recorder = Recorder { bounds, bus: bus.clone(), connected: connected.clone(), metrics };
         tokio::spawn(recorder.run(context.stop.clone()).instrument(info_span!("history", %venue)));
     }

@@ -76,8 +76,8 @@ pub enum SessionOutput {
 pub enum Note {
     /// A request of this kind was sent.
     Request(&'static str),
-    /// A request of this kind had to wait for the venue's rate limit.
-    Paced(&'static str),
+    /// A request of this kind has to wait so long for the venue's rate limit; said each time it has to.
+    Paced(&'static str, Duration),
     /// The venue did something unexpected that was passed over.
     Odd(&'static str),
 }

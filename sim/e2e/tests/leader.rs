@@ -69,8 +69,10 @@ async fn connections(spine: &Spine) -> Vec<(u64, u64)> {
 async fn looks(ingest: &Ingest) -> Result<u64, String> {
     let (_, metrics) = fetch(ingest.admin, "GET", "/metrics").await?;
     let count =
-        metrics.lines().find_map(|line| line.strip_prefix("tickcast_leader_operation_seconds_count "));
-    count.and_then(|count| count.parse().ok()).ok_or_else(|| format!("no count in {metrics}"))
+        metrics.lines().find_map(|line| line.strip_prefix("tickcast_leader_operation_seconds_count{"));
+    count
+        .and_then(|count| count.split_once("} ")?.1.parse().ok())
+        .ok_or_else(|| format!("no count in {metrics}"))
 }
 
 async fn a_standby_connects_to_nothing_and_says_who_leads(venue: Venue) {
