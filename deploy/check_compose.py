@@ -33,7 +33,7 @@ def check_dockerfile():
     """Checks the Dockerfile; returns program by build target."""
     text = (DEPLOY / "Dockerfile").read_text()
     text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
-    stages, programs, packages = [], {}, []
+    stages, programs, packages, copied = [], {}, [], []
     for line in filter(None, map(str.strip, text.splitlines())):
         word, _, rest = line.partition(" ")
         if word == "FROM":
@@ -46,8 +46,9 @@ def check_dockerfile():
             need(source[2].removeprefix("/out/") in packages, f"Dockerfile: {source[2]} is not built")
         elif word == "COPY":
             for path in rest.split()[:-1]:
-                need((ROOT / path).exists(), f"Dockerfile: {path} does not exist")
+                need(any(ROOT.glob(path)), f"Dockerfile: {path} does not exist")
                 need(allowed(path), f"Dockerfile: {path} is kept out by Dockerfile.dockerignore")
+                copied.append(path)
         elif word == "RUN" and "cargo build" in rest:
             packages = re.findall(r"-p (\S+)", rest)
             need("--locked" in rest and "--release" in rest, "Dockerfile: cargo build is not --locked --release")
@@ -61,6 +62,7 @@ def check_dockerfile():
         elif word == "USER":
             need(rest not in ("root", "0"), "Dockerfile: runs as root")
     need("USER" in text, "Dockerfile: no USER")
+    check_included(copied)
 
     metadata = json.loads(
         subprocess.run(
@@ -77,6 +79,18 @@ def check_dockerfile():
     for stage, program in programs.items():
         need(program in binaries, f"Dockerfile: {stage} starts {program}, which is not built")
     return programs
+
+
+def check_included(copied):
+    """What the sources take in from other folders is there when the image is built; what only their tests do need not be."""
+    for source in (path for folder in ("shared", "services", "sim") for path in ROOT.glob(f"{folder}/*/src/**/*.rs")):
+        if "test" in source.name or "tests" in source.parts:
+            continue
+        text = source.read_text().split("#[cfg(test)]")[0]
+        for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', text):
+            path = (source.parent / name).resolve().relative_to(ROOT.resolve())
+            there = any(path.match(known) or pathlib.Path(known) in path.parents for known in copied)
+            need(there, f"Dockerfile: {path}, which {source.relative_to(ROOT)} includes, is not copied")
 
 
 def allowed(path):
