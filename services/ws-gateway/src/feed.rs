@@ -29,7 +29,7 @@ pub struct Feed {
     is_awaited: bool,
     /// What there is of history is here, or will not come.
     is_settled: bool,
-    /// Where history ended, until the next tick shows whether something is missing between.
+    /// Where the first history ended, until the next tick shows whether something is missing between.
     filled_to: Option<Position>,
 }
 
@@ -126,7 +126,9 @@ impl Feed {
         let Some(newest) = frames.iter().map(|frame| frame.position).max() else { return 0 };
         self.epoch = epoch.max(newest.epoch);
         let taken = self.ring.fill(frames);
-        self.filled_to = self.ring.last().map(|last| last.position).filter(|last| *last == newest);
+        if !self.is_settled {
+            self.filled_to = self.ring.last().map(|last| last.position).filter(|last| *last == newest);
+        }
         taken
     }
 
@@ -534,8 +536,10 @@ mod tests {
         assert!(!holed.has_hole());
         assert_eq!(holed.publish(&tick(1, 4, false), 0), Published::TickAfterHole);
         assert!(holed.has_hole());
-        fill(&mut holed, &[(1, 2), (1, 3)], 0);
+        holed.settle();
+        fill(&mut holed, &[(1, 2), (1, 3), (1, 4)], 0);
         assert!(!holed.has_hole());
+        assert_eq!(holed.publish(&tick(1, 6, false), 0), Published::Tick, "it is looked after once");
     }
 
     #[test]

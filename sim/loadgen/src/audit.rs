@@ -72,6 +72,11 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// The last tick that arrived.
+    pub fn last(&self) -> Option<Position> {
+        self.last
+    }
+
     /// A tick arrived; `folded` ticks before it are in it (`latest` mode), which is no loss.
     pub fn tick(&mut self, findings: &mut Findings, position: Position, snapshot: bool, folded: u64) {
         findings.ticks += 1;

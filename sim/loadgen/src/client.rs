@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tickcast_model::Position;
 
 use crate::audit::Channel;
@@ -56,7 +56,7 @@ enum Phase {
 }
 
 /// One cursor for each symbol the client asked for.
-struct Seats {
+pub(crate) struct Seats {
     /// The symbols' places in the table, in order.
     places: Box<[u32]>,
     channels: Box<[Channel]>,
@@ -85,20 +85,26 @@ pub(crate) enum Progressed {
 }
 
 impl Client {
-    pub(crate) fn new(link: Link, pace: Pace, is_again: bool, is_audited: bool) -> Self {
+    /// A connection that begins; one that replaces another is `again`, and goes on from the seats where it has any.
+    pub(crate) fn new(link: Link, pace: Pace, is_audited: bool, again: Option<Option<Seats>>) -> Self {
         Self {
             link,
             begun: Instant::now(),
             pace,
             allowance: 0,
-            is_again,
+            is_again: again.is_some(),
             is_counted: false,
             is_audited,
             phase: Phase::Connecting,
             reader: FrameReader::default(),
             nats: NatsReader::default(),
-            audit: None,
+            audit: again.flatten(),
         }
+    }
+
+    /// Where it stood.
+    pub(crate) fn into_seats(self) -> Option<Seats> {
+        self.audit
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -150,7 +156,7 @@ impl Client {
 
     fn subscribe(&mut self, places: &[u32], turn: &mut Turn<'_>) -> Result<(), LoadError> {
         let names: Vec<&str> = places.iter().map(|place| turn.symbols.name(*place)).collect();
-        if self.is_audited {
+        if self.is_audited && self.audit.is_none() {
             self.audit = Some(Seats {
                 channels: vec![Channel::default(); places.len()].into(),
                 places: places.into(),
@@ -158,8 +164,15 @@ impl Client {
         }
         match turn.settings.protocol {
             Protocol::Tickcast => {
+                let (settings, symbols) = (turn.settings, turn.symbols);
+                let mut stood = |name: &&str| {
+                    let place = symbols.place(name.as_bytes())?;
+                    let last = self.audit.as_mut().filter(|_| self.is_again)?.channel(place)?.last()?;
+                    Some(((*name).to_owned(), json!({"epoch": last.epoch.to_string(), "seq": last.seq})))
+                };
                 for part in names.chunks(SYMBOLS_PER_MESSAGE) {
-                    self.link.send(&text_frame(&subscribe_message(part, turn.settings)))?;
+                    let resume = part.iter().filter_map(&mut stood).collect();
+                    self.link.send(&text_frame(&subscribe_message(part, settings, resume)))?;
                 }
             }
             Protocol::Nats => {
@@ -177,7 +190,7 @@ impl Client {
 
     /// Reads up to `limit` bytes; true where more may be waiting.
     pub(crate) fn read(&mut self, limit: usize, turn: &mut Turn<'_>) -> Result<bool, LoadError> {
-        let Self { link, reader, nats, audit, allowance, pace, .. } = self;
+        let Self { link, reader, nats, audit, allowance, pace, begun, .. } = self;
         let Turn { tally, buffer, now_us, is_measuring, .. } = turn;
         let mut sink = Sink {
             tally,
@@ -187,6 +200,7 @@ impl Client {
             now_us: *now_us,
             is_measuring: *is_measuring,
             is_slow: *pace == Pace::Slow,
+            begun: *begun,
         };
         let mut replies = Vec::new();
         let mut closed = None;
@@ -208,6 +222,7 @@ impl Client {
             now_us: turn.now_us,
             is_measuring: turn.is_measuring,
             is_slow: false,
+            begun: self.begun,
         };
         let mut replies = Vec::new();
         let mut closed = None;
@@ -237,6 +252,8 @@ struct Sink<'a> {
     now_us: i64,
     is_measuring: bool,
     is_slow: bool,
+    /// When the connection was begun.
+    begun: Instant,
 }
 
 impl Sink<'_> {
@@ -335,13 +352,29 @@ impl Sink<'_> {
             Some("error") => {
                 count_name(&mut self.tally.errors, message["code"].as_str().unwrap_or("no code"), 1);
             }
-            _ => {
-                for result in message["results"].as_array().into_iter().flatten() {
-                    if result["status"] == "error" {
-                        count_name(&mut self.tally.errors, result["code"].as_str().unwrap_or("no code"), 1);
-                    }
-                }
+            _ => self.results(message["results"].as_array().map_or(&[], Vec::as_slice)),
+        }
+    }
+
+    /// Takes what became of each symbol of a subscribe.
+    fn results(&mut self, results: &[Value]) {
+        let mut has_resumed = false;
+        for result in results {
+            if result["status"] == "error" {
+                count_name(&mut self.tally.errors, result["code"].as_str().unwrap_or("no code"), 1);
             }
+            let Some(recovered) = result["recovered"].as_bool() else { continue };
+            has_resumed = true;
+            self.tally.recovered += u64::from(recovered);
+            self.tally.begun_anew += u64::from(!recovered);
+            let place = result["symbol"].as_str().and_then(|name| self.symbols.place(name.as_bytes()));
+            if !recovered && let Some(channel) = place.and_then(|place| self.audit.as_mut()?.channel(place)) {
+                *channel = Channel::default();
+            }
+        }
+        if has_resumed {
+            let took_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.tally.resume_us.saturating_record(took_us);
         }
     }
 
@@ -370,8 +403,11 @@ impl Seats {
     }
 }
 
-fn subscribe_message(symbols: &[&str], settings: &Settings) -> String {
+fn subscribe_message(symbols: &[&str], settings: &Settings, resume: Map<String, Value>) -> String {
     let mut message = json!({"type": "subscribe", "symbols": symbols});
+    if !resume.is_empty() {
+        message["resume"] = resume.into();
+    }
     let texts = [("source", &settings.source), ("mode", &settings.mode), ("onSlow", &settings.on_slow)];
     for (name, value) in texts {
         if let Some(value) = value {

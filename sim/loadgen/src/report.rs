@@ -66,6 +66,12 @@ pub struct Report {
     pub replaced: Span,
     /// Time to connect and upgrade a replacement.
     pub reconnect: Latency,
+    /// Time from the first packet of a replacement to the answer to its `resume` (`--resume`).
+    pub resume: Latency,
+    /// Symbols that went on where they stopped.
+    pub recovered: u64,
+    /// Symbols that were not recovered, and began anew.
+    pub begun_anew: u64,
     /// What it cost the server, where its process id was given and could be read.
     pub server: Option<ServerCost>,
     /// What it cost the other processes given.
@@ -211,6 +217,9 @@ impl Report {
             opened: tally.opened,
             replaced: tally.replaced,
             reconnect: Latency::of(&tally.reconnect_us),
+            resume: Latency::of(&tally.resume_us),
+            recovered: tally.recovered,
+            begun_anew: tally.begun_anew,
             server: servers.pop().flatten(),
             other_servers: others.into_iter().flatten().collect(),
             own: OwnCost {
@@ -299,6 +308,7 @@ impl fmt::Display for Report {
         for (name, latency) in [
             ("connect and upgrade", &self.connect),
             ("connect again", &self.reconnect),
+            ("answer to resume", &self.resume),
             ("venue to client", &self.latency_from_venue),
             ("ingest to client", &self.latency_from_ingest),
             ("venue to slow client", &self.latency_of_slow),
@@ -346,6 +356,10 @@ impl fmt::Display for Report {
         if self.replaced.to_us > 0 {
             let took_ms = self.replaced.length_us() / 1000;
             writeln!(f, "replaced       {} connections within {took_ms} ms", self.reconnect.count)?;
+        }
+        if self.resume.count > 0 {
+            let (recovered, anew) = (self.recovered, self.begun_anew);
+            writeln!(f, "resumed        {recovered} symbols went on where they stopped, {anew} began anew")?;
         }
         for server in self.server.iter().chain(&self.other_servers) {
             writeln!(

@@ -69,6 +69,9 @@ pub struct Arguments {
     /// Where clients go at once whose connection the server ends; empty = nowhere
     #[arg(long, env = "LOADGEN_RECONNECT_TO", default_value = "", hide_default_value = true)]
     pub reconnect_to: String,
+    /// There they go on from the last tick they had (`resume`), and what comes is audited as if nothing had happened
+    #[arg(long, env = "LOADGEN_RESUME")]
+    pub resume: bool,
     /// What the server speaks: tickcast, nats (nats-server's WebSocket listener, subjects `json.SOURCE.SYMBOL`), or pusher
     /// (a channel for each symbol)
     #[arg(long, env = "LOADGEN_PROTOCOL", default_value = "tickcast")]
@@ -171,6 +174,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Where clients go whose connection the server ends.
     pub reconnect_to: Option<Target>,
+    /// Whether they go on there from the last tick they had.
+    pub resume: bool,
     /// What the server speaks.
     pub protocol: Protocol,
     /// `mode` of the subscriptions.
@@ -321,6 +326,7 @@ impl Settings {
                 connects_per_s: (connects_per_s > 0).then_some(connects_per_s),
                 connect_timeout: Duration::from_secs(timeout_s),
                 reconnect_to,
+                resume: arguments.resume,
                 protocol,
                 mode,
                 min_interval_ms,

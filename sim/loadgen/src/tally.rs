@@ -53,6 +53,13 @@ pub(crate) struct Tally {
     /// Time from the end of a connection to its replacement, microseconds.
     #[serde(with = "pairs")]
     pub(crate) reconnect_us: Histogram<u64>,
+    /// Time from the first packet of a replacement to the answer to its `resume`, microseconds.
+    #[serde(with = "pairs")]
+    pub(crate) resume_us: Histogram<u64>,
+    /// Symbols that went on where they stopped.
+    pub(crate) recovered: u64,
+    /// Symbols that did not, and began anew.
+    pub(crate) begun_anew: u64,
     /// When the first connection was begun and the last one opened, Unix microseconds.
     pub(crate) opened: Span,
     /// When the first connection ended and the last replacement was open, Unix microseconds.
@@ -130,6 +137,9 @@ impl Tally {
     pub(crate) fn new(slice_ms: u64) -> Self {
         Self {
             reconnect_us: histogram(),
+            resume_us: histogram(),
+            recovered: 0,
+            begun_anew: 0,
             opened: Span::default(),
             replaced: Span::default(),
             slices: Vec::new(),
@@ -191,6 +201,9 @@ impl Tally {
         let _ = self.ingest_us.add(&other.ingest_us);
         let _ = self.slow_us.add(&other.slow_us);
         let _ = self.reconnect_us.add(&other.reconnect_us);
+        let _ = self.resume_us.add(&other.resume_us);
+        self.recovered += other.recovered;
+        self.begun_anew += other.begun_anew;
         self.opened.join(other.opened);
         self.replaced.join(other.replaced);
         for slice in &other.slices {

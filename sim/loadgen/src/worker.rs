@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{Client, Pace, Progressed, Turn};
+use crate::client::{Client, Pace, Progressed, Seats, Turn};
 use crate::link::Route;
 use crate::progress::Progress;
 use crate::symbols::SymbolTable;
@@ -41,8 +41,8 @@ pub(crate) struct Worker {
     clients: Vec<Option<Client>>,
     /// The clients' numbers in the whole run.
     turns: Vec<usize>,
-    /// Those to connect to the fallback.
-    homeless: Vec<usize>,
+    /// Those to connect to the fallback, with where they stood.
+    homeless: Vec<(usize, Option<Seats>)>,
     /// Clients with more to read than one turn allows.
     busy: Vec<usize>,
     /// Clients that read slowly.
@@ -140,18 +140,20 @@ impl Worker {
             match self.turns.get(index) {
                 Some(turn) if self.due(*turn) <= begun.elapsed() => {
                     self.clients.push(None);
-                    self.connect(index, false);
+                    self.connect(index, None);
                 }
                 _ => break,
             }
         }
         for _ in 0..CONNECTS_PER_TURN {
-            let Some(index) = self.homeless.pop() else { break };
-            self.connect(index, true);
+            let Some((index, seats)) = self.homeless.pop() else { break };
+            self.connect(index, Some(seats));
         }
     }
 
-    fn connect(&mut self, index: usize, is_again: bool) {
+    /// Connects a client; once more where `again`, with where it stood.
+    fn connect(&mut self, index: usize, again: Option<Option<Seats>>) {
+        let is_again = again.is_some();
         let turn = self.turns[index];
         let settings = &self.settings;
         let pace = if turn < settings.stalled {
@@ -174,7 +176,7 @@ impl Worker {
                 if !is_again {
                     self.tally.opened.add(now_us());
                 }
-                self.clients[index] = Some(Client::new(link, pace, is_again, is_audited));
+                self.clients[index] = Some(Client::new(link, pace, is_audited, again));
                 self.opening += 1;
             }
             Err(error) => self.failed(&error.into()),
@@ -250,7 +252,7 @@ impl Worker {
         count_name(&mut self.tally.closes, &name, 1);
         if self.fallback.is_some() && !client.is_again {
             self.tally.replaced.add(now_us());
-            self.homeless.push(index);
+            self.homeless.push((index, client.into_seats().filter(|_| self.settings.resume)));
         } else {
             self.progress.ended.fetch_add(1, Ordering::Relaxed);
         }

@@ -189,6 +189,45 @@ async fn clients_whose_server_ends_go_to_the_other_one_at_once_even_where_ticks_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_that_resume_are_audited_over_both_servers() {
+    let refuge = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/ws", refuge.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = refuge.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            tokio::spawn(async move {
+                let message = next(&mut socket).await.unwrap();
+                // Of C nothing came before.
+                assert_eq!(
+                    message["resume"],
+                    json!({"A": {"epoch": "5", "seq": 7}, "B": {"epoch": "5", "seq": 7}})
+                );
+                let result = |name: &str, recovered: bool| json!({"symbol": name, "status": "subscribed", "recovered": recovered});
+                let results =
+                    json!([result("A", true), result("B", false), {"symbol": "C", "status": "subscribed"}]);
+                say(&mut socket, &json!({"type": "subscribeResponse", "results": results})).await;
+                // A goes on, with one tick lost and not announced; B begins anew.
+                for (name, seq) in [("A", 8), ("A", 10), ("B", 20), ("B", 21), ("C", 1)] {
+                    say(&mut socket, &tick(name, seq)).await;
+                }
+                while next(&mut socket).await.is_some() {}
+            });
+        }
+    });
+    let options = ["--clients", "10", "--symbols", "A,B,C", "--reconnect-to", &url, "--resume"];
+    let report = report_of(&options, |mut socket| async move {
+        next(&mut socket).await.unwrap();
+        for name in ["A", "B"] {
+            say(&mut socket, &tick(name, 7)).await;
+        }
+    })
+    .await;
+    assert_eq!((report.resume.count, report.recovered, report.begun_anew), (10, 10, 10), "{report}");
+    assert_eq!((report.audit.ticks, report.audit.holes, report.audit.lost), (70, 10, 10), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_read_their_share_and_stalled_ones_nothing() {
     let options = [
         "--clients",

@@ -151,6 +151,37 @@ async fn what_a_gateway_missed_while_it_was_cut_off_comes_from_history() {
 }
 
 #[tokio::test]
+async fn what_the_stream_had_not_yet_is_read_once_more_when_a_live_tick_shows_the_hole() {
+    let nats = Nats::start_with_jetstream().await;
+    let history = nats.record().await;
+    let ingest = FakeIngest::start(&nats, "ctrader", 1, &["EURUSD"]).await;
+    ingest.tick("EURUSD", 1, 1).await;
+    ingest.tick("EURUSD", 1, 2).await;
+    stored(&history, &ingest, "EURUSD", 2).await;
+    let gateway = Gateway::start(&nats, &[]).await;
+    let (mut first, tick) = first_tick(&gateway, "EURUSD").await;
+    assert_eq!(tick["seq"], 2);
+    reads(&gateway, "read", 1.0).await;
+    // To a channel that has 5 the two before are out of date; the stream has them all the same.
+    for seq in [5, 3, 4] {
+        ingest.tick("EURUSD", 1, seq).await;
+    }
+    first.until(|message| message["type"] == "tick" && message["seq"] == 5).await;
+    reads(&gateway, "read", 2.0).await;
+    let mut second = ready_browser(&gateway).await;
+    assert_eq!(resume(&mut second, "EURUSD", "1", 2).await, true);
+    for seq in 3..=5 {
+        let message = second.until(|message| message["type"] == "tick" || message["type"] == "gap").await;
+        assert_eq!(numbers(&message), (&json!("1"), &json!(seq), &Value::Null));
+    }
+    // It is done once: holes of later are gaps.
+    ingest.tick("EURUSD", 1, 9).await;
+    assert_eq!(second.until_type("gap").await["missed"], 3);
+    drop((first, second));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn without_a_history_channels_begin_with_what_comes_live() {
     for jetstream in [false, true] {
         let nats = if jetstream { Nats::start_with_jetstream().await } else { Nats::start().await };

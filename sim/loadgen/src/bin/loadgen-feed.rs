@@ -12,8 +12,8 @@ use hdrhistogram::Histogram;
 use loadgen::feed::{FeedPlan, tick_json};
 use serde_json::json;
 use tickcast_bus::{
-    BusSettings, catalogue_subject, decode_lease, encode_catalogue, encode_channel_event, encode_health,
-    health_subject, lease_subject, tick_subject,
+    BusSettings, History, HistoryBounds, HistoryStorage, catalogue_subject, decode_lease, encode_catalogue,
+    encode_channel_event, encode_health, health_subject, lease_subject, tick_subject,
 };
 use tickcast_model::{Symbol, VenueId};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +51,9 @@ struct Arguments {
     /// Publish as JSON alone
     #[arg(long)]
     json_only: bool,
+    /// Have the bus keep so many ticks of each symbol, as an ingest does; 0 = none
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=65_536))]
+    history: u32,
     /// End after so many seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
@@ -93,6 +96,16 @@ async fn feed(arguments: Arguments) -> Result<(), Problem> {
     })
     .await?;
     connected.recv().await.ok_or("no bus")?;
+    if arguments.history > 0 {
+        let bounds = HistoryBounds {
+            storage: HistoryStorage::Memory,
+            replicas: 1,
+            age_max: Duration::from_secs(3_600),
+            events_per_channel_max: arguments.history,
+            bytes_max: 256 << 20,
+        };
+        History::new(bus.clone(), Duration::from_secs(5)).ensure(&bounds, true).await?;
+    }
     let mut feed = Feed::new(plan, bus, &arguments)?;
     writeln!(std::io::stdout(), "{}", json!({"what": "feed", "venue": arguments.venue}))?;
     feed.run(Duration::from_secs(arguments.seconds)).await?;
