@@ -1,6 +1,9 @@
+mod account;
+mod bars;
 mod bench;
 mod clients;
 mod forms;
+mod lives;
 mod property;
 mod rates;
 mod resume;

@@ -117,6 +117,11 @@ impl Browser {
         take(&mut self.pipe.0.lock().unwrap().to_browser)
     }
 
+    /// Leaves bytes for later that were taken.
+    pub(super) fn give_back(&self, bytes: &[u8]) {
+        self.pipe.0.lock().unwrap().to_browser.splice(0..0, bytes.iter().copied());
+    }
+
     /// Goes without a word.
     pub(super) fn cut(&self) {
         self.pipe.0.lock().unwrap().is_cut = true;
