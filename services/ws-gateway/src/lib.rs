@@ -221,7 +221,8 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     info!(what = "websocket", %addr, "listening");
     context.ready.set("listener", Ok(()));
     let router = api::router(gateway.clone(), writers, admin, asker, polls, &context);
-    listener::serve(listener, config.tls, config.accepts_per_s, router, context.stop.clone()).await;
+    let busy = gateway.metrics.http_connections.clone();
+    listener::serve(listener, config.tls, config.accepts_per_s, router, busy, context.stop.clone()).await;
     context.ready.set("listener", Err("stopping".into()));
 
     // Ticks flow on until the last client has moved.

@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -64,12 +65,13 @@ pub fn open(addr: SocketAddr) -> io::Result<TcpListener> {
 /// WebSockets live on by themselves.
 ///
 /// A handshake costs as much as a thousand deliveries. When everybody comes at once, those who are here keep getting their
-/// prices, and the others come in in the order in which they knocked.
+/// prices, and the others come in in the order in which they knocked. `busy` shows how many are being served over HTTP.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     accepts_per_s: u32,
     router: Router,
+    busy: Gauge,
     stop: CancellationToken,
 ) {
     let mut pace = TokenBucket::with_burst(
@@ -97,6 +99,8 @@ pub async fn serve(
             Ok((socket, peer)) => {
                 prepare(&socket, peer);
                 let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+                let busy = busy.clone();
+                busy.inc();
                 connections.spawn(async move {
                     match tls {
                         None => serve_connection(socket, peer, router, stop).await,
@@ -106,6 +110,7 @@ pub async fn serve(
                             Err(_) => debug!(%peer, "TLS handshake took too long"),
                         },
                     }
+                    busy.dec();
                     drop(place);
                 });
             }

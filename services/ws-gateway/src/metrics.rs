@@ -18,6 +18,8 @@ type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 pub struct GatewayMetrics {
     /// Clients now.
     pub connections: Gauge,
+    /// Connections being served over HTTP now: handshakes of clients to be, and requests.
+    pub http_connections: Gauge,
     /// Clients there ever were.
     pub opened: Counter,
     /// How long clients stayed.
@@ -147,6 +149,7 @@ impl GatewayMetrics {
         };
         let metrics = Self {
             connections: Gauge::default(),
+            http_connections: Gauge::default(),
             opened: Counter::default(),
             duration: Histogram::new(DURATION_S),
             delivered: Counter::default(),
@@ -180,6 +183,8 @@ impl GatewayMetrics {
         };
         let r = registry;
         r.register("connections", "Clients connected now", metrics.connections.clone());
+        let http = metrics.http_connections.clone();
+        r.register("http_connections", "Connections served over HTTP now, handshakes included", http);
         r.register("connections_opened", "Clients that ever connected", metrics.opened.clone());
         r.register("connections_closed", "Clients gone, by close code", metrics.closed.clone());
         r.register("connections_refused", "Handshakes refused, by reason", metrics.refused.clone());
@@ -330,4 +335,70 @@ impl GatewayMetrics {
 pub fn seconds_between(from_us: i64, to_us: i64) -> f64 {
     let us = u64::try_from(to_us.saturating_sub(from_us)).unwrap_or(0);
     std::time::Duration::from_micros(us).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::health::{Now, VenueTracker};
+
+    #[test]
+    fn what_the_contract_asks_of_a_gateway_is_there() {
+        let mut registry = Registry::default();
+        let m = GatewayMetrics::register(&mut registry);
+        let venue = VenueId::new("here").unwrap();
+        let ticks = m.ticks(&venue);
+        m.connections.set(2);
+        m.http_connections.inc();
+        m.opened.inc_by(5);
+        m.closed(1001);
+        m.duration.observe(4.0);
+        m.refused("origin");
+        ticks.received.inc_by(6);
+        m.delivered.inc_by(7);
+        m.merged.inc_by(8);
+        m.missed.inc_by(9);
+        ticks.venue_to_ingest.observe(0.01);
+        ticks.ingest_to_gateway.observe(0.02);
+        m.to_socket.observe(0.03);
+        m.dropped("client_replies");
+        m.slow_consumer.inc();
+        m.lease(&venue);
+        m.error(ErrorCode::BadJson);
+        m.bus(true);
+        let now = Now { at: Instant::now(), unix_ms: 0 };
+        m.health(&VenueTracker::new(venue, now).view(now));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "connections 2",
+            "http_connections 1",
+            "connections_opened_total 5",
+            r#"connections_closed_total{code="1001"} 1"#,
+            "connection_duration_seconds_count 1",
+            r#"connections_refused_total{reason="origin"} 1"#,
+            r#"ticks_received_total{venue="here"} 6"#,
+            "ticks_delivered_total 7",
+            "ticks_merged_total 8",
+            "ticks_missed_total 9",
+            r#"delivery_latency_seconds_count{stage="venue_to_ingest",venue="here"} 1"#,
+            r#"delivery_latency_seconds_count{stage="ingest_to_gateway",venue="here"} 1"#,
+            r#"delivery_latency_seconds_count{stage="gateway_to_socket"} 1"#,
+            r#"queue_drops_total{queue="client_replies"} 1"#,
+            "bus_slow_consumer_total 1",
+            r#"leases_published_total{venue="here"} 1"#,
+            r#"errors_total{code="BAD_JSON"} 1"#,
+            "bus_up 1",
+            r#"venue_health{venue="here",axis="link",state="down"} 1"#,
+            r#"venue_health{venue="here",axis="link",state="up"} 0"#,
+            r#"venue_health{venue="here",axis="auth",state="none"} 1"#,
+            r#"venue_health{venue="here",axis="data",state="idle"} 1"#,
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line} in {text}");
+        }
+    }
 }
