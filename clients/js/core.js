@@ -363,7 +363,7 @@ export class Core {
       this.best = conn.kind;
     }
     let m;
-    try { m = JSON.parse(data); } catch { /* counted below */ }
+    try { m = typeof data === 'string' ? JSON.parse(data) : data; } catch { /* counted below */ }
     const isFine = m && typeof m === 'object' && this.#handle(conn, m);
     if (isFine === false || !m || typeof m !== 'object') this.stats.invalid++;
   }

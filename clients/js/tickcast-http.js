@@ -2,7 +2,8 @@
 // polling. What is wanted is a set of streams, each of one venue and rate.
 
 const STREAM_SYMBOLS = 100;         // what a gateway takes in one stream
-const REGROUP_MS = 10, STREAM_SILENCE_MS = 40000, POLL_MS = 1000;
+const REGROUP_MS = 10, STREAM_SILENCE_MS = 40000;
+const POLL_MS = 1000, POLL_WAIT_MS = 20000;  // time between two polls, and how long one waits for news
 
 /** Where a client stands in these symbols, as a gateway reads it: `epoch-seq.seq~epoch-seq`, in base 36. */
 export function places(wants) {
@@ -95,11 +96,27 @@ export class HttpSocket {
     this.end(+code, reason);
   }
 
+  async polling(wants, signal) {
+    while (!signal.aborted) {
+      const answer = await this.#ask('ticks', wants, signal, { after: places(wants) ?? '', waitMs: POLL_WAIT_MS });
+      const { data } = answer ? await answer.json() : {};
+      if (!data || signal.aborted) return;
+      for (const m of data.messages) this.#told(wants, m);
+      this.tell({ type: 'heartbeat' });
+      if (!data.hasMore) await new Promise((done) => { this.env.setTimeout(done, POLL_MS); });
+    }
+  }
+
   /** A message of a stream: where its client stands then, and whose request it answers. */
   #told(wants, m) {
     if (m.type === 'subscribeResponse') {
       m.results.forEach((result, i) => {
         const want = wants[i], { id, index } = want.asked ?? {};
+        if (result.recovered === false) {
+          // A stream that was begun anew has not met the one before: whoever wants it has to know.
+          if (id === undefined && want.position) return this.end(1012, 'the position is not known any more');
+          want.position = undefined;
+        }
         want.spelling = result.symbol;
         want.asked = undefined;
         if (id === undefined) return;

@@ -3,7 +3,7 @@
 import { Core } from './core.js';
 
 export class Tickcast extends Core {
-  constructor(url = '.', { transports = ['websocket', 'events'], ...env } = {}) {
+  constructor(url = '.', { transports = ['websocket', 'events', 'polling'], ...env } = {}) {
     super({ ...around(), ...env }, [url].flat().map(address), transports);
   }
 
@@ -36,16 +36,29 @@ function around() {
     WebSocket: globalThis.WebSocket,
     fetch: (...all) => fetch(...all),
     socket(kind, url, handlers) {
-      const { open, message, close } = handlers;
-      if (kind !== 'websocket') {
-        // Few need it, so it is loaded by whoever does.
-        let socket, isClosed = false;
-        import('./tickcast-http.js').then(({ HttpSocket }) => { if (!isClosed) socket = new HttpSocket(this, kind, url, handlers); }).catch((error) => close(1006, String(error)));
-        return { send: (text) => socket.send(text), close: () => { isClosed = true; socket?.close(); } };
-      }
-      const socket = new this.WebSocket(url);
+      if (kind === 'websocket' && !this.binary) return this.web(url, handlers);
+      // Few need these, so they are loaded by whoever does.
+      let socket, isClosed = false;
+      const load = kind === 'websocket' ? import('./tickcast-bin.js').then(({ BinaryReader }) => () => this.web(url, handlers, new BinaryReader()))
+        : import('./tickcast-http.js').then(({ HttpSocket }) => () => new HttpSocket(this, kind, url, handlers));
+      load.then((make) => { if (!isClosed) socket = make(); }).catch((error) => handlers.close(1006, String(error)));
+      return { send: (text) => socket.send(text), close: () => { isClosed = true; socket?.close(); } };
+    },
+    web(url, { open, message, close }, reader) {
+      const socket = new this.WebSocket(url, reader ? ['tickcast.v1.bin', 'tickcast.v1.json'] : []);
+      socket.binaryType = 'arraybuffer';
       socket.onopen = open;
-      socket.onmessage = (event) => message(event.data);
+      socket.onmessage = ({ data }) => {
+        if (typeof data === 'string' || !reader) return message(data);
+        try {
+          for (const tick of reader.read(data)) message(tick);
+        } catch (error) {
+          // Bytes that cannot be read: the same in JSON.
+          this.binary = false;
+          socket.close();
+          close(1006, String(error));
+        }
+      };
       socket.onclose = (event) => close(event.code, event.reason);
       socket.onerror = () => {};
       return socket;

@@ -2,7 +2,7 @@
 
 import { Tickcast, type ChannelEvent, type Connection, type Subscription, type Tick } from 'tickcast';
 
-const feed = new Tickcast('wss://prices.example/ws', { transports: ['websocket', 'events'] });
+const feed = new Tickcast('wss://prices.example/ws', { transports: ['websocket', 'events'], binary: true });
 new Tickcast();
 new Tickcast(['https://a.example/', 'https://b.example/']);
 

@@ -77,6 +77,7 @@ pub fn router(
         .route("/console.js", get(console::script))
         .route("/tickcast.js", get(console::client))
         .route("/tickcast-http.js", get(console::client_http))
+        .route("/tickcast-bin.js", get(console::client_bin))
         .merge(api)
         .layer(Extension(writers))
         .with_state(gateway)

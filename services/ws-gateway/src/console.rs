@@ -7,7 +7,7 @@ const PAGE: &str = include_str!("../console/index.html");
 const STYLE: &str = include_str!("../console/console.css");
 const SCRIPT: &str = include_str!("../console/console.js");
 
-/// The client of `clients/js` as one module, and what it loads where WebSocket cannot be had, as `clients/js/strip` prints them.
+/// The client of `clients/js` as one module, and what it loads where it needs it, as `clients/js/strip` prints them.
 static CLIENT: LazyLock<String> = LazyLock::new(|| {
     stripped(&[
         include_str!("../../../clients/js/channel.js"),
@@ -17,6 +17,8 @@ static CLIENT: LazyLock<String> = LazyLock::new(|| {
 });
 static CLIENT_HTTP: LazyLock<String> =
     LazyLock::new(|| stripped(&[include_str!("../../../clients/js/tickcast-http.js")]));
+static CLIENT_BIN: LazyLock<String> =
+    LazyLock::new(|| stripped(&[include_str!("../../../clients/js/tickcast-bin.js")]));
 
 /// Modules one after the other, without their imports of each other, lines that are only comments, and indentation.
 fn stripped(files: &[&str]) -> String {
@@ -55,6 +57,11 @@ pub async fn client() -> Response {
 /// `/tickcast-http.js`, which it loads where WebSocket cannot be had.
 pub async fn client_http() -> Response {
     file("text/javascript; charset=utf-8", &CLIENT_HTTP)
+}
+
+/// `/tickcast-bin.js`, which it loads to read ticks in binary.
+pub async fn client_bin() -> Response {
+    file("text/javascript; charset=utf-8", &CLIENT_BIN)
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

@@ -9,7 +9,7 @@ import { createServer } from 'node:http';
 
 const CONSOLE = new URL('../../../services/ws-gateway/console/', import.meta.url);
 const client = (part) => execFileSync(new URL('../../../clients/js/strip', import.meta.url).pathname, [part]);
-const CLIENT = { 'tickcast.js': client('client'), 'tickcast-http.js': client('http') };
+const CLIENT = { 'tickcast.js': client('client'), 'tickcast-http.js': client('http'), 'tickcast-bin.js': client('bin') };
 const TYPES = { 'index.html': 'text/html', 'console.css': 'text/css', 'console.js': 'text/javascript' };
 export const STRICT_CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

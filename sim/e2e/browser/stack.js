@@ -92,7 +92,7 @@ export async function startStack() {
     const port = (await sim.address('venue')).split(':').pop();
     admins[name] = await sim.address('admin');
     const ingest = new Program(`ingest-${name}`, join(BINARIES, `ingest-${name}`), [], {
-      NATS_URL: natsUrl, ADMIN_ADDR: '127.0.0.1:0', BACKOFF_MIN_MS: '3000', BACKOFF_MAX_MS: '6000', ...settings(port, ca),
+      NATS_URL: natsUrl, ADMIN_ADDR: '127.0.0.1:0', BACKOFF_MIN_MS: '3000', BACKOFF_MAX_MS: '6000', HISTORY_TICKS: '1000', ...settings(port, ca),
     }, folder);
     return [ingest, sim];
   };

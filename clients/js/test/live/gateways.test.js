@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { freePort, startStack, until } from '../../../../sim/e2e/browser/stack.js';
 import { Tickcast } from '../../tickcast.js';
-import { proxy, judge, RATES, seqOf, SYMBOLS, Truth } from './truth.js';
+import { judge, proxy, RATES, seqOf, SOCKETS, SOCKETS_AND_STREAMS, SYMBOLS, Truth } from './truth.js';
 
 let stack, truth;
 before(async () => {
@@ -20,44 +20,55 @@ after(async () => {
   await stack?.stop();
 });
 
-/** A client with every kind of consumer, at these gateways. */
+/** Three clients at these gateways: one with every kind of consumer, the same in binary, one whose consumers all let ticks be merged. */
 class Page {
-  constructor(urls, options) {
-    this.feed = new Tickcast(urls, { WebSocket, ...options });
+  constructor(urls) {
     this.states = [];
-    this.feed.on('connection', ({ state, transport, url, code, reason }) => this.states.push({ state, transport, url, code, reason }));
-    this.consumers = SYMBOLS.flatMap((symbol) => RATES.map((rate) => {
-      const consumer = { symbol, rate, events: [] };
-      this.feed.subscribe({ symbols: symbol, ...rate }, (event) => consumer.events.push(event));
-      return consumer;
-    }));
+    this.consumers = [];
+    this.feeds = [{ rates: RATES }, { rates: RATES.slice(0, 3), binary: true }, { rates: RATES.slice(2), binary: true }].map(({ rates, binary = false }) => {
+      const feed = new Tickcast(urls, { WebSocket, binary }), states = [];
+      this.states.push(states);
+      feed.on('connection', ({ state, transport, url, code, reason }) => states.push({ state, transport, url, code, reason }));
+      for (const symbol of SYMBOLS) for (const rate of rates) {
+        const consumer = { symbol, rate, events: [] };
+        feed.subscribe({ symbols: symbol, ...rate }, (event) => consumer.events.push(event));
+        this.consumers.push(consumer);
+      }
+      return feed;
+    });
   }
+
+  /** Whether this holds for the connections of both. */
+  are(holds) { return this.feeds.every((feed) => holds(feed.connection, feed.stats)); }
 
   /** Waits until every consumer has what the truth has now. */
   async isCurrent(within_ms = 20000) {
     const goal = new Map(SYMBOLS.map((symbol) => [symbol, truth.channel(symbol).ticks.at(-1).seq + 10]));
     await until('every consumer has the newest', () => this.consumers.every((consumer) => seqOf(consumer) >= goal.get(consumer.symbol)), within_ms).catch((error) => {
-      throw new Error(`${error.message}\n${JSON.stringify(this.feed.connection)}\n${JSON.stringify(this.states.slice(-8))}\n${stack.logs()}`);
+      throw new Error(`${error.message}\n${this.feeds.map((feed, i) => `${JSON.stringify(feed.connection)}\n${JSON.stringify(this.states[i].slice(-8))}`).join('\n')}\n${stack.logs()}`);
     });
   }
 
-  judge() {
-    this.feed.close();
-    return judge(truth, this.consumers);
+  async judge() {
+    for (const feed of this.feeds) feed.close();
+    const missed = await judge(truth, this.consumers);
+    console.log(`        missed, of ${this.consumers.length} consumers: ${missed}`);
+    return missed;
   }
 }
 
-async function gateways(count, settings) {
-  const all = [];
+/** Their rings, filled from the history, reach further back than any outage here takes. */
+async function gateways(count, more) {
+  const all = [], settings = { RING_TICKS: '1000', ...more };
   for (let i = 0; i < count; i++) {
     const port = await freePort();
-    all.push({ port, url: `ws://127.0.0.1:${port}/ws`, program: await stack.startGateway(port, settings) });
+    all.push({ port, settings, url: `ws://127.0.0.1:${port}/ws`, program: await stack.startGateway(port, settings) });
   }
   return all;
 }
 
 test('a gateway serves what the script prints', async () => {
-  for (const [name, part] of [['tickcast.js', 'client'], ['tickcast-http.js', 'http']]) {
+  for (const [name, part] of [['tickcast.js', 'client'], ['tickcast-http.js', 'http'], ['tickcast-bin.js', 'bin']]) {
     const served = await (await fetch(new URL(name, stack.url))).text();
     assert.ok(served === execFileSync(new URL('../../strip', import.meta.url).pathname, [part], { encoding: 'utf8' }), `${name} is served with ${served.length} characters`);
   }
@@ -69,12 +80,11 @@ test('a gateway killed and started again is come back to', async () => {
   await page.isCurrent();
   for (let i = 0; i < 3; i++) {
     await gateway.program.kill('SIGKILL');
-    await until('the loss is noticed', () => page.feed.connection.state !== 'open');
-    gateway.program = await stack.startGateway(gateway.port);
+    await until('the loss is noticed', () => page.are(({ state }) => state !== 'open'));
+    gateway.program = await stack.startGateway(gateway.port, gateway.settings);
     await page.isCurrent();
   }
-  const missed = await page.judge();
-  console.log(`        missed, of 16 consumers: ${missed}`);
+  assert.equal(await page.judge(), 0, 'missed');
   await gateway.program.kill('SIGTERM');
 });
 
@@ -84,9 +94,8 @@ test('a killed gateway is left for the other', async () => {
   await page.isCurrent();
   await a.program.kill('SIGKILL');
   await page.isCurrent();
-  assert.equal(page.feed.connection.url, b.url);
-  const missed = await page.judge();
-  console.log(`        missed, of 16 consumers: ${missed}`);
+  assert.ok(page.are(({ url }) => url === b.url));
+  assert.equal(await page.judge(), 0, 'missed');
   await b.program.kill('SIGTERM');
 });
 
@@ -98,12 +107,12 @@ test('a drained gateway is left for the other without a break, and nothing is lo
     await gateway.program.kill('SIGTERM');
     await page.isCurrent();
   }
-  assert.equal(page.feed.connection.url, all[2].url);
-  assert.equal(page.feed.stats.moves, 2);
-  const opened = page.states.findIndex(({ state }) => state === 'open');
-  assert.ok(page.states.slice(opened).every(({ state }) => state === 'open'), 'there was always a connection');
-  const missed = await page.judge();
-  console.log(`        missed, of 16 consumers: ${missed}`);
+  assert.ok(page.are(({ url }, { moves }) => url === all[2].url && moves === 2));
+  for (const states of page.states) {
+    const opened = states.findIndex(({ state }) => state === 'open');
+    assert.ok(states.slice(opened).every(({ state }) => state === 'open'), 'there was always a connection');
+  }
+  assert.equal(await page.judge(), 0, 'missed');
   await all[2].program.kill('SIGTERM');
 });
 
@@ -112,33 +121,33 @@ test('a way that falls silent without closing is left after 30 s', async () => {
   await page.isCurrent();
   hole.isHole = true;
   const at = Date.now();
-  await until('the other one', () => page.feed.connection.url === b.url && page.feed.connection.state === 'open', 50000);
+  await until('the other one', () => page.are(({ url, state }) => url === b.url && state === 'open'), 50000);
   assert.ok(Date.now() - at >= 29000);
   await page.isCurrent();
-  const missed = await page.judge();
-  console.log(`        missed, of 16 consumers: ${missed}`);
+  assert.equal(await page.judge(), 0, 'missed');
   hole.close();
   for (const gateway of [a, b]) await gateway.program.kill('SIGTERM');
 });
 
-test('where a proxy refuses WebSockets, events serve the same, through a drain and a cut, and WebSocket is returned to without a loss', async () => {
-  const all = await gateways(2, { DRAIN_MS: '3000' }), ways = await Promise.all(all.map(({ port }) => proxy(port)));
-  for (const way of ways) way.isStrict = true;
-  const page = new Page(ways.map(({ url }) => url));
-  await page.isCurrent();
-  assert.equal(page.feed.connection.transport, 'events');
-  const first = all.find(({ port }, i) => ways[i].url === page.feed.connection.url);
-  await first.program.kill('SIGTERM');
-  await page.isCurrent();
-  assert.equal(page.feed.connection.transport, 'events');
-  const second = all.find((gateway) => gateway !== first);
-  await second.program.kill('SIGKILL');
-  second.program = await stack.startGateway(second.port);
-  await page.isCurrent(60000);
-  for (const way of ways) way.isStrict = false;
-  await until('WebSocket again', () => page.feed.connection.transport === 'websocket', 60000);
-  await page.isCurrent();
-  console.log(`        missed, of 16 consumers: ${await page.judge()}`);
-  for (const way of ways) way.close();
-  await second.program.kill('SIGTERM');
-});
+for (const [transport, refuses] of Object.entries({ events: SOCKETS, polling: SOCKETS_AND_STREAMS })) {
+  test(`where a proxy lets only ${transport} through they serve the same, through a drain and a cut, and WebSocket is returned to without a loss`, async () => {
+    const all = await gateways(2, { DRAIN_MS: '3000' }), ways = await Promise.all(all.map(({ port }) => proxy(port)));
+    for (const way of ways) way.refuses = refuses;
+    const page = new Page(ways.map(({ url }) => url));
+    await page.isCurrent(60000);
+    assert.ok(page.are((connection) => connection.transport === transport));
+    const first = all.find((_, i) => ways[i].url === page.feeds[0].connection.url), second = all.find((gateway) => gateway !== first);
+    await first.program.kill('SIGTERM');
+    await page.isCurrent(60000);
+    assert.ok(page.are((connection) => connection.transport === transport));
+    await second.program.kill('SIGKILL');
+    second.program = await stack.startGateway(second.port, second.settings);
+    await page.isCurrent(90000);
+    for (const way of ways) way.refuses = null;
+    await until('WebSocket again', () => page.are((connection) => connection.transport === 'websocket'), 90000);
+    await page.isCurrent();
+    assert.equal(await page.judge(), 0, 'missed');
+    for (const way of ways) way.close();
+    await second.program.kill('SIGTERM');
+  });
+}
