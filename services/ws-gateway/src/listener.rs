@@ -44,6 +44,10 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What a socket buffers of data its client does not read: the default would be megabytes of stale ticks.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
+/// Of that, what was never put on the line may be so much before the socket counts as full: what waits there is old when a
+/// slow client gets it, and a quick client's never waits.
+const UNSENT_BYTES: u32 = 8 * 1024;
+
 /// In how many pieces the connections of a second may come in.
 const ACCEPT_BURSTS_PER_S: u32 = 50;
 
@@ -128,8 +132,10 @@ pub async fn serve(
 fn prepare(socket: &TcpStream, peer: SocketAddr) {
     let options = socket2::SockRef::from(socket);
     // Without them the connection works too, only worse.
-    if let Err(error) =
-        options.set_tcp_nodelay(true).and_then(|()| options.set_send_buffer_size(SEND_BUFFER_BYTES))
+    if let Err(error) = options
+        .set_tcp_nodelay(true)
+        .and_then(|()| options.set_send_buffer_size(SEND_BUFFER_BYTES))
+        .and_then(|()| options.set_tcp_notsent_lowat(UNSENT_BYTES))
     {
         debug!(%peer, %error, "socket options not set");
     }
