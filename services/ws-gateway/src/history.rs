@@ -1,10 +1,13 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tickcast_bus::{ChannelHistory, History, HistoryError};
+use tickcast_model::{Symbol, VenueId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -19,6 +22,16 @@ const READS_MAX: usize = 8;
 
 /// A read that takes longer is given up.
 const READ_WITHIN: Duration = Duration::from_secs(2);
+
+/// Where so many channels of a venue wait, they are read together: to find one channel's events the server looks at all,
+/// which so many times over is more than sending them all once.
+const TOGETHER_FROM: usize = 64;
+
+/// Orders taken in one go.
+const ORDERS_AT_A_TIME: usize = 1_024;
+
+/// A read of many channels that takes longer is given up.
+const READ_TOGETHER_WITHIN: Duration = Duration::from_secs(10);
 
 /// After one that got no answer no other is tried for so long: each of them would wait as long.
 const SPARED_AFTER_SILENCE: Duration = Duration::from_secs(1);
@@ -82,20 +95,39 @@ pub async fn run(
     end: CancellationToken,
 ) {
     let mut desk = Desk { metrics: metrics.history(), spared_until: Instant::now(), trouble: None };
-    let mut reads = FuturesUnordered::new();
+    let mut reads: FuturesUnordered<BoxFuture<'_, Outcomes>> = FuturesUnordered::new();
+    let mut waiting: VecDeque<Arc<Wanted>> = VecDeque::new();
+    let mut ordered = Vec::new();
     loop {
-        tokio::select! {
-            Some(wanted) = new_orders.recv(), if reads.len() < READS_MAX => {
-                if Instant::now() < desk.spared_until {
-                    desk.metrics.spared.inc();
-                    finish(&wanted);
-                } else {
-                    reads.push(read(&history, wanted, ring_ticks));
-                }
+        while reads.len() < READS_MAX
+            && let Some(next) = waiting.pop_front()
+        {
+            let venue = next.channel.key().venue.clone();
+            let is_beside = |wanted: &Arc<Wanted>| wanted.channel.key().venue == venue;
+            if Instant::now() < desk.spared_until {
+                desk.metrics.spared.inc();
+                finish(&next);
+            } else if waiting.iter().filter(|wanted| is_beside(wanted)).count() + 1 >= TOGETHER_FROM {
+                let (beside, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_beside);
+                waiting = others.into();
+                let all = std::iter::once(next).chain(beside).collect();
+                desk.metrics.together.inc();
+                reads.push(read_together(&history, venue, all, ring_ticks).boxed());
+            } else {
+                reads.push(read(&history, next, ring_ticks).map(|read| vec![read]).boxed());
             }
-            Some((wanted, outcome)) = reads.next(), if !reads.is_empty() => {
-                desk.note(wanted.channel.key(), outcome);
-                finish(&wanted);
+        }
+        tokio::select! {
+            count = new_orders.recv_many(&mut ordered, ORDERS_AT_A_TIME) => {
+                if count == 0 {
+                    break;
+                }
+                waiting.extend(ordered.drain(..));
+            }
+            Some(done) = reads.next(), if !reads.is_empty() => {
+                for (wanted, outcome) in done {
+                    desk.note(wanted.channel.key(), outcome);
+                }
             }
             () = end.cancelled() => break,
         }
@@ -117,6 +149,9 @@ enum Outcome {
     /// The channel was let go meanwhile.
     LetGo,
 }
+
+/// Orders that are done, with what became of them.
+type Outcomes = Vec<(Arc<Wanted>, Outcome)>;
 
 /// Reads one channel's history into it; once more where ticks are still missing between history and what came live.
 async fn read(history: &History, wanted: Arc<Wanted>, ring_ticks: usize) -> (Arc<Wanted>, Outcome) {
@@ -145,7 +180,41 @@ async fn read(history: &History, wanted: Arc<Wanted>, ring_ticks: usize) -> (Arc
         outcome = reading => outcome,
         () = wanted.ended.cancelled() => Outcome::LetGo,
     };
+    finish(&wanted);
     (wanted, outcome)
+}
+
+/// Reads the histories of many channels of one venue at once.
+async fn read_together(
+    history: &History,
+    venue: VenueId,
+    all: Vec<Arc<Wanted>>,
+    ring_ticks: usize,
+) -> Outcomes {
+    let begun = Instant::now();
+    let symbols: Vec<Symbol> = all.iter().map(|wanted| wanted.channel.key().symbol.clone()).collect();
+    let found =
+        tokio::time::timeout(READ_TOGETHER_WITHIN, history.last_events_of(&venue, &symbols, ring_ticks));
+    let found = found.await.unwrap_or_else(|_| Err(HistoryError::Away("no answer in time".into())));
+    let mut outcomes = Vec::with_capacity(all.len());
+    match found {
+        Ok(found) => {
+            for (wanted, found) in all.into_iter().zip(found) {
+                let epoch = wanted.epoch.load(Ordering::Relaxed);
+                let (ticks, _) = wanted.channel.fill(&found.events, epoch, unix_us());
+                finish(&wanted);
+                let unreadable = found.unreadable;
+                outcomes.push((wanted, Outcome::Read { ticks, reads: 1, unreadable, took: begun.elapsed() }));
+                // Live ticks have their turn in between.
+                tokio::task::yield_now().await;
+            }
+        }
+        Err(error) => {
+            all.iter().for_each(|wanted| finish(wanted));
+            outcomes.extend(all.into_iter().map(|wanted| (wanted, Outcome::Failed(error.clone()))));
+        }
+    }
+    outcomes
 }
 
 /// Counts outcomes, and says when history comes and goes.

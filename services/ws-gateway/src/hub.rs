@@ -363,7 +363,7 @@ mod tests {
         #[test]
         fn every_reader_of_every_channel_gets_or_misses_each_tick_once(
             ring in 1usize..6,
-            ops in proptest::collection::vec((0u8..6, 0usize..3, 0usize..8, 0u64..3), 1..200),
+            ops in proptest::collection::vec((0u8..7, 0usize..3, 0usize..8, 0u64..3), 1..200),
         ) {
             let (hub, _) = hub(ring);
             let names = ["A", "B", "C"];
@@ -383,6 +383,12 @@ mod tests {
                         let reading = seat.join(n % 2 == 0);
                         let joined = seqs[channel];
                         seats.push((channel, Counted { seat, reading, joined, has_begun: false, delivered: 0, missed: 0, last: joined }));
+                    }
+                    // History has all of it, or what is left of it.
+                    6 => {
+                        let kept = (1..=seqs[channel]).filter(|seq| n > 3 || seq % 3 != skip);
+                        let events: Vec<_> = kept.map(|seq| tick(names[channel], seq)).collect();
+                        hub.channel(&key(names[channel])).unwrap().fill(&events, 0, 0);
                     }
                     4 => if !seats.is_empty() { seats.swap_remove(n % seats.len()); },
                     _ => if !seats.is_empty() {

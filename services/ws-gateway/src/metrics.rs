@@ -81,6 +81,8 @@ pub struct HistoryMetrics {
     pub spared: Counter,
     /// Not finished, as nobody wants it any more.
     pub let_go: Counter,
+    /// Those for many channels at once, each of which counts as one of the above too.
+    pub together: Counter,
     /// Done a second time, as ticks were missing between history and what came live.
     pub again: Counter,
     /// Ticks found.
@@ -143,6 +145,7 @@ impl GatewayMetrics {
             failed: reads("failed"),
             spared: reads("spared"),
             let_go: reads("let_go"),
+            together: Counter::default(),
             again: Counter::default(),
             filled: Counter::default(),
             duration: latency(),
@@ -227,6 +230,11 @@ impl GatewayMetrics {
         let answers = metrics.why_answers.clone();
         r.register("why_answers", "Answers to why a symbol is quiet, by the first wrong hop", answers);
         r.register("history_reads", "Reads of channels' histories, by result", metrics.history_reads.clone());
+        r.register(
+            "history_reads_together",
+            "Reads for many channels of a venue at once",
+            metrics.history.together.clone(),
+        );
         r.register(
             "history_reads_again",
             "Second reads, as ticks were missing between history and what came live",

@@ -1,3 +1,4 @@
+use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use async_nats::jetstream::context::{Context, RequestErrorKind};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, StatusCode};
+use async_nats::{Client, Message, StatusCode};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,7 @@ pub enum Ensured {
 }
 
 /// Why there is no history.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The bus has no JetStream for us, and waiting does not bring it.
     #[error("the bus has no JetStream: {0}")]
@@ -165,10 +166,46 @@ impl History {
         symbol: &Symbol,
         count: usize,
     ) -> Result<ChannelHistory, HistoryError> {
+        let mut read = Last::new(symbol.clone(), count);
+        self.read(tick_subject(venue, symbol), |message| read.take(message)).await?;
+        Ok(read.history())
+    }
+
+    /// Reads the last `count` events of many of a venue's channels at once; they come in the order of `symbols`.
+    ///
+    /// It costs the server a message for every event of the venue, whichever channels are asked for. That is less than
+    /// reading them one by one where they are many, see [`History::last_events`].
+    ///
+    /// # Errors
+    /// [`HistoryError`] where it cannot be read to its end.
+    ///
+    /// # Cancel safety
+    /// Nothing is left but a reader on the server, which it forgets by itself.
+    pub async fn last_events_of(
+        &self,
+        venue: &VenueId,
+        symbols: &[Symbol],
+        count: usize,
+    ) -> Result<Vec<ChannelHistory>, HistoryError> {
+        let mut reads: Vec<Last> = symbols.iter().map(|symbol| Last::new(symbol.clone(), count)).collect();
+        let places = symbols.iter().enumerate().map(|(place, symbol)| (tick_subject(venue, symbol), place));
+        let places: HashMap<String, usize> = places.collect();
+        let all = format!("tick.{venue}.>");
+        self.read(all, |message| {
+            if let Some(place) = places.get(message.subject.as_str()) {
+                reads[*place].take(message);
+            }
+        })
+        .await?;
+        Ok(reads.into_iter().map(Last::history).collect())
+    }
+
+    /// Reads what the stream has now on a subject, oldest first.
+    async fn read(&self, filter: String, mut each: impl FnMut(&Message)) -> Result<(), HistoryError> {
         let config = pull::Config {
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::None,
-            filter_subject: tick_subject(venue, symbol),
+            filter_subject: filter,
             inactive_threshold: FORGET_READER_AFTER,
             memory_storage: true,
             num_replicas: 1,
@@ -180,7 +217,6 @@ impl History {
         let mut messages = self.client.subscribe(inbox.clone()).await.map_err(|error| away(&error))?;
         // Only so many: what is published meanwhile comes live.
         let mut left = reader.num_pending;
-        let mut read = ChannelHistory::default();
         'all: while left > 0 {
             let batch = left.min(BATCH_EVENTS);
             let expires_ns = FORGET_READER_AFTER.as_nanos();
@@ -196,20 +232,12 @@ impl History {
                     Some(status) if status.as_u16() >= 400 => {
                         return Err(HistoryError::Away(message.description.unwrap_or_default()));
                     }
-                    _ => {}
-                }
-                match decode_channel_event_of(symbol, &message.payload) {
-                    Ok(event) => read.events.push(event),
-                    Err(_) => read.unreadable += 1,
+                    _ => each(&message),
                 }
             }
             left -= batch;
-            let surplus = read.events.len().saturating_sub(count);
-            read.events.drain(..surplus);
         }
-        self.tell(&format!("CONSUMER.DELETE.{HISTORY_STREAM}.{}", reader.name), &inbox, String::new())
-            .await?;
-        Ok(read)
+        self.tell(&format!("CONSUMER.DELETE.{HISTORY_STREAM}.{}", reader.name), &inbox, String::new()).await
     }
 
     /// A request of the JetStream API about the stream.
@@ -235,6 +263,36 @@ impl History {
         let told =
             self.client.publish_with_reply(format!("$JS.API.{request}"), inbox.to_owned(), body.into());
         told.await.map_err(|error| away(&error))
+    }
+}
+
+/// The last events of one channel, while they are read.
+struct Last {
+    symbol: Symbol,
+    count: usize,
+    events: VecDeque<ChannelEvent>,
+    unreadable: usize,
+}
+
+impl Last {
+    fn new(symbol: Symbol, count: usize) -> Self {
+        Self { symbol, count: count.max(1), events: VecDeque::new(), unreadable: 0 }
+    }
+
+    fn take(&mut self, message: &Message) {
+        match decode_channel_event_of(&self.symbol, &message.payload) {
+            Ok(event) => {
+                if self.events.len() == self.count {
+                    self.events.pop_front();
+                }
+                self.events.push_back(event);
+            }
+            Err(_) => self.unreadable += 1,
+        }
+    }
+
+    fn history(self) -> ChannelHistory {
+        ChannelHistory { events: self.events.into(), unreadable: self.unreadable }
     }
 }
 

@@ -198,6 +198,38 @@ async fn without_a_history_channels_begin_with_what_comes_live() {
     }
 }
 
+#[tokio::test]
+async fn many_channels_that_are_opened_at_once_are_read_together() {
+    let nats = Nats::start_with_jetstream().await;
+    let history = nats.record().await;
+    let names: Vec<String> = (0..150).map(|number| format!("S{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let ingest = FakeIngest::start(&nats, "ctrader", 1, &names).await;
+    for seq in 1..=3 {
+        for name in &names {
+            ingest.tick(name, 1, seq).await;
+        }
+    }
+    stored(&history, &ingest, names[149], 3).await;
+    let gateway = Gateway::start(&nats, &[]).await;
+    let mut browser = ready_browser(&gateway).await;
+    let positions: Value = names.iter().map(|name| (*name, json!({"epoch": "1", "seq": 1}))).collect();
+    browser.say(json!({"type": "subscribe", "symbols": names, "resume": positions})).await;
+    let answer = browser.until_type("subscribeResponse").await;
+    assert!(
+        answer["results"].as_array().unwrap().iter().all(|result| result["recovered"] == true),
+        "{answer}"
+    );
+    for _ in 0..2 * names.len() {
+        assert_eq!(browser.until_type("tick").await["snapshot"], Value::Null);
+    }
+    reads(&gateway, "read", 150.0).await;
+    assert_eq!(gateway.metric("tickcast_history_ticks_filled_total"), 450.0);
+    assert!(gateway.metric("tickcast_history_reads_together_total") >= 1.0);
+    drop(browser);
+    gateway.stop().await;
+}
+
 /// Hundreds of browsers that come to a gateway that has just started.
 const CROWD: usize = 300;
 
