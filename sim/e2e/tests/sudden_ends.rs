@@ -5,21 +5,26 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sim_e2e::{Setup, Spine, eventually, tick_numbers};
+use sim_e2e::{Setup, Spine, Venue, eventually, for_each_venue, tick_numbers};
 use tokio::time::Instant;
 
-#[tokio::test]
-async fn a_killed_ingest_is_noticed_and_a_new_one_knows_all_demand() {
+for_each_venue! {
+    a_killed_ingest_is_noticed_and_a_new_one_knows_all_demand,
+    an_ingest_paused_past_its_term_is_gone_and_comes_back_with_a_new_one,
+}
+
+async fn a_killed_ingest_is_noticed_and_a_new_one_knows_all_demand(venue: Venue) {
+    let [first, second] = venue.symbols();
     let mut spine = Spine::start(Setup {
         // A renewal is far away, so demand that is known soon was asked for.
         gateway: &[("LEASE_TTL_MS", "60000")],
-        ..Setup::default()
+        ..Setup::of(venue)
     })
     .await;
     let mut client = spine.client().await;
-    client.subscribe(&["EURUSD", "GBPUSD"]).await;
-    client.tick("GBPUSD").await;
-    let before = client.tick("EURUSD").await;
+    client.subscribe(&[first, second]).await;
+    client.tick(second).await;
+    let before = client.tick(first).await;
 
     spine.ingest.process.kill_9();
     let status = client.status("disconnected").await;
@@ -28,28 +33,28 @@ async fn a_killed_ingest_is_noticed_and_a_new_one_knows_all_demand() {
 
     spine.restart_ingest().await;
     client.status("connected").await;
-    spine.sim.holds(&["EURUSD", "GBPUSD"]).await;
+    spine.sim.holds(&[first, second]).await;
     let tick = client
         .expect("a tick of the new ingest", |message| {
             message["type"] == "tick"
-                && message["symbol"] == "EURUSD"
+                && message["symbol"] == first
                 && tick_numbers(message).0 > tick_numbers(&before).0
         })
         .await;
     let (epoch, seq) = tick_numbers(&tick);
     for next in seq + 1..seq + 10 {
-        assert_eq!(tick_numbers(&client.tick("EURUSD").await), (epoch, next));
+        assert_eq!(tick_numbers(&client.tick(first).await), (epoch, next));
     }
-    client.tick("GBPUSD").await;
+    client.tick(second).await;
     assert_eq!(client.findings().epoch_changes, 2, "one for each symbol: {}", client.transcript());
 }
 
-#[tokio::test]
-async fn an_ingest_paused_past_its_term_is_gone_and_comes_back_with_a_new_one() {
-    let mut spine = Spine::start(Setup::default()).await;
+async fn an_ingest_paused_past_its_term_is_gone_and_comes_back_with_a_new_one(venue: Venue) {
+    let [first, _] = venue.symbols();
+    let mut spine = Spine::start(Setup::of(venue)).await;
     let mut client = spine.client().await;
-    client.subscribe(&["EURUSD"]).await;
-    let before = client.tick("EURUSD").await;
+    client.subscribe(&[first]).await;
+    let before = client.tick(first).await;
     spine.ingest.process.signal(sim_e2e::Signal::STOP);
     client.status("disconnected").await;
     spine.ingest.process.signal(sim_e2e::Signal::CONT);
@@ -61,7 +66,7 @@ async fn an_ingest_paused_past_its_term_is_gone_and_comes_back_with_a_new_one() 
             message["type"] == "tick" && tick_numbers(message).0 == epoch
         })
         .await;
-    spine.sim.holds(&["EURUSD"]).await;
+    spine.sim.holds(&[first]).await;
     assert_eq!(spine.sim.opened().await, 2, "the socket of the old term was used again");
 }
 
