@@ -7,6 +7,7 @@ use ingest_ctrader::{Config, CtraderSession, Memory, SessionSettings};
 use tickcast_ingest::{Names, Patient, TlsDialler, Upstream, read_kept};
 use tickcast_model::{Symbol, VenueId};
 use tickcast_service::{About, Context, Examiner};
+use tickcast_session::DialPace;
 use tracing::{info, warn};
 
 fn main() -> ExitCode {
@@ -27,6 +28,7 @@ async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error:
         venue,
         account: session.account_id.to_string(),
         application: session.client_id.clone(),
+        dials: DialPace::unlimited(),
         keep_file: config.token_file.clone(),
     };
     let token_file = config.token_file;

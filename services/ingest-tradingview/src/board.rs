@@ -1,13 +1,16 @@
+mod asking;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tickcast_model::{Cause, CauseKind, StateChange, Symbol, SymbolState};
-use tickcast_session::{Ending, MarketHours, Note, Now, SessionOutput, Standing};
+use tickcast_session::{Ending, MarketHours, Note, Now, Pace, SessionOutput, Standing};
 
-use crate::entry::{Entry, First, Refusal, Refusals, Room, Step};
-use crate::message::{FIELDS, Fields, encode};
-use crate::pace::Pace;
+use crate::entry::{Entry, First, Refusal, Room, Step};
+use crate::healing::Healing;
+use crate::memory::Memory;
+use crate::message::Fields;
 
 /// How much is asked of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,7 @@ pub(crate) struct Board {
     rooms: BTreeMap<u64, Room>,
     /// Quote sessions opened on this connection, which number them.
     opened: u64,
-    refusals: Refusals,
+    memory: Memory,
     healing: Healing,
     /// When which entry is looked at; one that has moved on since is left alone.
     agenda: BTreeSet<(Duration, Symbol)>,
@@ -43,20 +46,8 @@ pub(crate) struct Board {
     outputs: VecDeque<SessionOutput>,
 }
 
-/// How soon a broken quote session is replaced: at once, and later each time it happens again soon.
-#[derive(Default)]
-struct Healing {
-    in_a_row: u32,
-    last: Option<Duration>,
-    not_before: Duration,
-}
-
-/// Keys in one message (facts 5.4).
-const KEYS_PER_MESSAGE: usize = 50;
 /// A key of which nothing is heard for so long is left to the watch over its silence (facts 4.1).
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// A session that broke says so within this.
-const REST: Duration = Duration::from_secs(1);
 /// Parts of the first data come within this after the first of them.
 const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 /// And within this after the venue says that it has sent the first data, which does not promise a book (facts 4.1).
@@ -65,24 +56,18 @@ const BOOK_WITHIN: Duration = Duration::from_millis(500);
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// A connection has about 200 sessions in it (facts 5.4); before that a new one is opened.
 const SESSIONS_PER_CONNECTION: u64 = 180;
-/// Sessions beside those the symbols need: for keys on trial and for symbols that an older session lost.
-const SPARE_SESSIONS: usize = 8;
-/// The longest wait before a broken session is replaced, and the time after which it was the first one again.
-const HEAL_AFTER_MAX: Duration = Duration::from_secs(30);
-const HEALED_AFTER: Duration = Duration::from_secs(60);
-
 impl Board {
-    pub(crate) fn new(limits: Limits, rng: fastrand::Rng) -> Self {
+    pub(crate) fn new(limits: Limits, memory: Memory, rng: fastrand::Rng) -> Self {
         Self {
             limits,
-            pace: Pace::new(limits.messages_per_s),
+            pace: Pace::new(limits.messages_per_s, Duration::from_secs(1)),
             rng,
             is_open: false,
             wanted: Arc::default(),
             entries: BTreeMap::new(),
             rooms: BTreeMap::new(),
             opened: 0,
-            refusals: Refusals::default(),
+            memory,
             healing: Healing::default(),
             agenda: BTreeSet::new(),
             work_at: None,
@@ -139,10 +124,11 @@ impl Board {
                 continue;
             }
             let mut entry = Entry::new(now.elapsed);
-            if let Some(refusal) = self.refusals.of(now.elapsed, symbol) {
+            if let Some(refusal) = self.memory.lock().of(now.elapsed, symbol) {
                 self.outputs.push_back(refused(symbol, refusal.reason.clone()));
                 self.agenda.insert((refusal.retry_at, symbol.clone()));
                 entry.lot = if refusal.breaks { 1 } else { usize::MAX };
+                entry.blamed = refusal.breaks;
                 entry.step = Step::Refused(refusal);
             }
             self.entries.insert(symbol.clone(), entry);
@@ -234,7 +220,12 @@ impl Board {
             self.healing.broke(now.elapsed);
         } else if suspects.len() == 1 {
             for symbol in &suspects {
-                self.refuse(now, symbol.as_str(), words.to_owned(), true);
+                // Once may be by accident, and a refusal lasts.
+                let is_blamed =
+                    self.entries.get_mut(symbol).is_some_and(|it| std::mem::replace(&mut it.blamed, true));
+                if is_blamed {
+                    self.refuse(now, symbol.as_str(), words.to_owned(), true);
+                }
             }
         }
         self.reconcile(now);
@@ -324,6 +315,7 @@ impl Board {
         }
         entry.go(now.elapsed, Step::Held);
         entry.lot = usize::MAX;
+        entry.blamed = false;
         if let Some(room) = self.rooms.get_mut(&number) {
             room.asked.remove(key);
             if room.answered() {
@@ -338,7 +330,7 @@ impl Board {
         let number = self.leave(&symbol);
         let retry_at = now.elapsed + REFUSED_FOR;
         let refusal = Refusal { retry_at, reason, breaks };
-        self.refusals.note(&symbol, refusal.clone());
+        self.memory.lock().note(&symbol, refusal.clone());
         self.agenda.insert((retry_at, symbol.clone()));
         self.outputs.push_back(refused(&symbol, refusal.reason.clone()));
         if let Some(entry) = self.entries.get_mut(&symbol) {
@@ -405,203 +397,11 @@ impl Board {
             }
         }
     }
-
-    /// Asks for the difference between what is wanted and what is held, as fast as allowed.
-    fn reconcile(&mut self, now: Now) {
-        self.work_at = None;
-        if self.is_open {
-            // The first thing that may not go yet ends the round, so that a key is never added where it was not let go.
-            let _ =
-                self.let_go(now).and_then(|()| self.try_suspects(now)).and_then(|()| self.add_needed(now));
-        }
-    }
-
-    fn let_go(&mut self, now: Now) -> Result<(), Blocked> {
-        let numbers: Vec<u64> = self.rooms.keys().copied().collect();
-        for number in numbers {
-            let is_resting = self.rooms.get(&number).is_some_and(|room| room.rests_until > now.elapsed);
-            if is_resting {
-                self.wait_for(number);
-                continue;
-            }
-            // What was asked for in it may have been let go since.
-            self.rooms.get_mut(&number).map(Room::answered);
-            while let Some(room) = self.rooms.get(&number).filter(|room| !room.leaving.is_empty()) {
-                let batch: Vec<Symbol> = room.leaving.iter().take(KEYS_PER_MESSAGE).cloned().collect();
-                let message = encode("quote_remove_symbols", with_id(&room.id, &batch));
-                self.send(now, "remove_symbols", [message])?;
-                if let Some(room) = self.rooms.get_mut(&number) {
-                    for symbol in &batch {
-                        room.leaving.remove(symbol);
-                        room.keys.remove(symbol);
-                    }
-                }
-            }
-            // One is kept for what comes next.
-            if let Some(room) = self.rooms.get(&number).filter(|room| room.is_used && room.keys.is_empty())
-                && self.rooms.len() > 1
-                && !room.on_trial
-            {
-                let message = encode("quote_delete_session", [room.id.as_str()]);
-                self.send(now, "delete_session", [message])?;
-                self.rooms.remove(&number);
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks for keys that may have broken a session: one batch at a time, in a session of its own.
-    fn try_suspects(&mut self, now: Now) -> Result<(), Blocked> {
-        let needed =
-            || self.entries.iter().filter(|(_, entry)| entry.step == Step::Needed && entry.is_suspect());
-        let Some(lot) = needed().map(|(_, entry)| entry.lot).next() else { return Ok(()) };
-        let alike = needed().filter(|(_, entry)| entry.lot == lot).take(lot.min(KEYS_PER_MESSAGE));
-        let batch: Vec<Symbol> = alike.map(|(symbol, _)| symbol.clone()).collect();
-        let on_trial = self.rooms.iter().find(|(_, room)| room.on_trial);
-        let number = match on_trial {
-            Some((_, room)) if !room.keys.is_empty() => return Ok(()),
-            Some((number, _)) => *number,
-            None => self.open_session(now, true)?,
-        };
-        self.add(now, number, batch)
-    }
-
-    fn add_needed(&mut self, now: Now) -> Result<(), Blocked> {
-        let is_needed = |entry: &Entry| entry.step == Step::Needed && !entry.is_suspect();
-        while let Some(after) = self.entries.values().find(|entry| is_needed(entry)).map(|entry| entry.after)
-        {
-            let most = self.limits.symbols_per_session;
-            let needed_sessions = self.limits.symbols_max.div_ceil(most);
-            let is_full = self.rooms.len() >= needed_sessions + SPARE_SESSIONS;
-            let after = if is_full { 0 } else { after };
-            let with_space = || {
-                let rooms = self.rooms.iter().filter(|(_, room)| !room.on_trial && room.keys.len() < most);
-                rooms.filter(move |(number, _)| **number > after)
-            };
-            let is_awake = |room: &Room| room.rests_until <= now.elapsed;
-            let number = match with_space().find(|(_, room)| is_awake(room)).map(|(number, _)| *number) {
-                Some(number) => number,
-                None => {
-                    // What will fit where keys are being answered waits for that.
-                    let space: usize = with_space().map(|(_, room)| most - room.keys.len()).sum();
-                    let soonest =
-                        with_space().min_by_key(|(_, room)| room.rests_until).map(|(number, _)| *number);
-                    if let Some(number) = soonest
-                        && (is_full
-                            || self.entries.values().filter(|entry| is_needed(entry)).count() <= space)
-                    {
-                        self.wait_for(number);
-                        return Err(Blocked);
-                    }
-                    self.open_session(now, false)?
-                }
-            };
-            let held = self.rooms.get(&number).map_or(0, |room| room.keys.len());
-            let space = most.saturating_sub(held).clamp(1, KEYS_PER_MESSAGE);
-            let fits = |entry: &Entry| is_needed(entry) && (entry.after < number || is_full);
-            let fitting = self.entries.iter().filter(|(_, entry)| fits(entry)).take(space);
-            let batch = fitting.map(|(symbol, _)| symbol.clone()).collect();
-            self.add(now, number, batch)?;
-        }
-        Ok(())
-    }
-
-    fn open_session(&mut self, now: Now, on_trial: bool) -> Result<u64, Blocked> {
-        if self.opened >= SESSIONS_PER_CONNECTION {
-            return Err(Blocked);
-        }
-        if !on_trial && self.healing.not_before > now.elapsed {
-            return Err(self.wait_until(self.healing.not_before));
-        }
-        let id: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(12).collect();
-        let id = format!("qs_{id}");
-        let create = encode("quote_create_session", [id.as_str()]);
-        let fields = encode("quote_set_fields", std::iter::once(id.as_str()).chain(FIELDS));
-        self.send(now, "create_session", [create, fields])?;
-        self.opened += 1;
-        self.rooms.insert(self.opened, Room::new(id, on_trial));
-        Ok(self.opened)
-    }
-
-    fn add(&mut self, now: Now, number: u64, batch: Vec<Symbol>) -> Result<(), Blocked> {
-        let Some(id) = self.rooms.get(&number).map(|room| &room.id) else { return Err(Blocked) };
-        let message = encode("quote_add_symbols", with_id(id, &batch));
-        self.send(now, "add_symbols", [message])?;
-        if let Some(room) = self.rooms.get_mut(&number) {
-            room.rests_until = now.elapsed + REST;
-            room.is_used = true;
-        }
-        for symbol in batch {
-            if let (Some(entry), Some(room)) = (self.entries.get_mut(&symbol), self.rooms.get_mut(&number)) {
-                entry.go(now.elapsed, Step::Asked);
-                entry.room = Some(number);
-                room.keys.insert(symbol.clone());
-                room.asked.insert(symbol.clone());
-                self.agenda.insert((now.elapsed + ANSWER_WITHIN, symbol));
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends messages that belong together, if they may go now.
-    fn send<const N: usize>(
-        &mut self,
-        now: Now,
-        request: &'static str,
-        messages: [String; N],
-    ) -> Result<(), Blocked> {
-        match self.pace.take(now.elapsed, N) {
-            Ok(()) => {
-                self.outputs.push_back(SessionOutput::Note(Note::Request(request)));
-                self.commands.extend(messages);
-                Ok(())
-            }
-            Err(at) => {
-                self.outputs
-                    .push_back(SessionOutput::Note(Note::Paced(request, at.saturating_sub(now.elapsed))));
-                Err(self.wait_until(at))
-            }
-        }
-    }
-
-    /// This session will take more once it is answered, which is noticed, or once it has rested.
-    fn wait_for(&mut self, number: u64) {
-        if let Some(at) = self.rooms.get(&number).map(|room| room.rests_until) {
-            let Blocked = self.wait_until(at);
-        }
-    }
-
-    fn wait_until(&mut self, at: Duration) -> Blocked {
-        self.work_at = Some(self.work_at.map_or(at, |before| before.min(at)));
-        Blocked
-    }
-}
-
-/// The next message may not go yet.
-struct Blocked;
-
-impl Healing {
-    fn broke(&mut self, now: Duration) {
-        if self.last.is_none_or(|last| last + HEALED_AFTER <= now) {
-            self.in_a_row = 0;
-        }
-        let wait = match self.in_a_row {
-            0 => Duration::ZERO,
-            before => Duration::from_secs(1 << (before - 1).min(5)).min(HEAL_AFTER_MAX),
-        };
-        self.in_a_row += 1;
-        self.last = Some(now);
-        self.not_before = now + wait;
-    }
 }
 
 fn get<'a>(entries: &'a mut BTreeMap<Symbol, Entry>, key: &str) -> Option<(Symbol, &'a mut Entry)> {
     let symbol = entries.get_key_value(key)?.0.clone();
     entries.get_mut(key).map(|entry| (symbol, entry))
-}
-
-fn with_id<'a>(id: &'a str, batch: &'a [Symbol]) -> impl Iterator<Item = &'a str> {
-    std::iter::once(id).chain(batch.iter().map(Symbol::as_str))
 }
 
 fn refused(symbol: &Symbol, reason: String) -> SessionOutput {

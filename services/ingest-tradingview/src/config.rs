@@ -1,13 +1,15 @@
+use std::fs::File;
+use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::{HeaderValue, Uri};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tickcast_ingest::{IngestSettings, TlsDialler};
 use tickcast_service::Reader;
 
 use crate::socket::Upgrade;
-use crate::{Limits, SessionSettings};
+use crate::{Limits, Memory, SessionSettings};
 
 /// The settings of this service (contract, section 1).
 pub struct Config {
@@ -17,6 +19,8 @@ pub struct Config {
     pub endpoint: Endpoint,
     /// Extra trust anchors as PEM.
     pub ca_file: Option<PathBuf>,
+    /// Connections that may be opened in any minute.
+    pub dials_per_minute: usize,
     /// Who we are to the venue, and how much we ask of it.
     pub session: SessionSettings,
 }
@@ -74,11 +78,7 @@ impl Config {
             .path("TRADINGVIEW_CA_FILE", "extra PEM trust anchor; certificate checks are never switched off");
         let anchors = ("TRADINGVIEW_CA_FILE", ca_file.as_deref());
         TlsDialler::check(reader, ("TRADINGVIEW_URL", &endpoint.host), anchors);
-        let auth_token = reader
-            .optional_secret("TRADINGVIEW_AUTH_TOKEN", "token the operator was given; unset = anonymous");
-        if auth_token.as_ref().is_some_and(|token| token.expose_secret().len() > TOKEN_BYTES_MAX) {
-            reader.problem("TRADINGVIEW_AUTH_TOKEN", format!("is longer than {TOKEN_BYTES_MAX} bytes"));
-        }
+        let auth_token = auth_token(reader);
         let origin = reader.text("TRADINGVIEW_ORIGIN", ORIGIN, "Origin header of the WebSocket upgrade");
         if HeaderValue::from_str(&origin).is_err() {
             reader.problem("TRADINGVIEW_ORIGIN", "is no value for a header");
@@ -110,8 +110,16 @@ impl Config {
             let words = format!("needs more than {SESSIONS_MAX} quote sessions for TRADINGVIEW_SYMBOLS_MAX");
             reader.problem("TRADINGVIEW_SYMBOLS_PER_SESSION", words);
         }
-        let session = SessionSettings { upgrade: Upgrade { uri, origin }, auth_token, limits };
-        Self { ingest, endpoint, ca_file, session }
+        let dials_per_minute = reader.number(
+            "TRADINGVIEW_DIALS_PER_MINUTE",
+            5,
+            1..=60,
+            "",
+            "connections opened in any minute at most, whatever ended the last ones",
+        );
+        let upgrade = Upgrade { uri, origin };
+        let session = SessionSettings { upgrade, auth_token, limits, memory: Memory::default() };
+        Self { ingest, endpoint, ca_file, dials_per_minute, session }
     }
 }
 
@@ -119,6 +127,48 @@ impl Config {
 const SESSIONS_MAX: usize = 100;
 /// A token is some kilobytes at most.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+/// The token from the one setting or from the file that the other names. It is read once, as the setting is.
+fn auth_token(reader: &mut Reader) -> Option<SecretString> {
+    const FILE: &str = "TRADINGVIEW_AUTH_TOKEN_FILE";
+    let token = reader
+        .optional_secret("TRADINGVIEW_AUTH_TOKEN", "token the operator was given; unset = anonymous")
+        .map(|token| ("TRADINGVIEW_AUTH_TOKEN", token));
+    let file = reader.path(FILE, "file that holds the token, in place of TRADINGVIEW_AUTH_TOKEN");
+    let (name, token) = match (token, file) {
+        (Some(_), Some(_)) => {
+            reader.problem(FILE, "and TRADINGVIEW_AUTH_TOKEN are both set");
+            return None;
+        }
+        (None, Some(file)) => match read_token(&file) {
+            Ok(token) => (FILE, token),
+            Err(problem) => {
+                reader.problem(FILE, problem);
+                return None;
+            }
+        },
+        (token, None) => token?,
+    };
+    let length = token.expose_secret().len();
+    if length > TOKEN_BYTES_MAX {
+        reader.problem(name, format!("is longer than {TOKEN_BYTES_MAX} bytes"));
+    }
+    Some(token)
+}
+
+/// The one word in a file; the end of its line does not belong to it.
+fn read_token(file: &Path) -> Result<SecretString, String> {
+    let mut text = Vec::new();
+    let longest = TOKEN_BYTES_MAX as u64 + 2;
+    let read = File::open(file).and_then(|file| file.take(longest).read_to_end(&mut text));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    let text = String::from_utf8(text).map_err(|_| "holds no text")?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    Ok(token.to_owned().into())
+}
 
 fn endpoint_of(url: &str) -> Result<(Uri, Endpoint), &'static str> {
     let uri: Uri = url.parse().map_err(|_| "is not a URL")?;
@@ -232,5 +282,39 @@ mod tests {
         let url = ("TRADINGVIEW_URL", "ws://127.0.0.1:1/");
         let (_, problems) = read(&[url, ("TRADINGVIEW_SYMBOLS_PER_SESSION", "9")]);
         assert!(problems.contains("TRADINGVIEW_SYMBOLS_PER_SESSION"), "{problems}");
+    }
+
+    #[test]
+    fn a_token_comes_from_the_environment_or_from_a_file_and_not_from_both() {
+        let folder = std::env::temp_dir().join(format!("tickcast-token-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let url = ("TRADINGVIEW_URL".to_owned(), "ws://127.0.0.1:1/".to_owned());
+        let read = |settings: &[(&str, String)]| {
+            let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            let mut reader = Reader::from_pairs(settings.chain([url.clone()]));
+            let token = Config::read(&mut reader).session.auth_token;
+            (token.map(|token| token.expose_secret().to_owned()), reader.problems().join("\n"))
+        };
+        std::fs::write(path("good"), "ey.secret\n").unwrap();
+        std::fs::write(path("empty"), " \n").unwrap();
+        std::fs::write(path("binary"), [0xff, 0xfe]).unwrap();
+        std::fs::write(path("long"), "x".repeat(TOKEN_BYTES_MAX + 1)).unwrap();
+        let file = |name: &str| ("TRADINGVIEW_AUTH_TOKEN_FILE", path(name));
+        let own = ("TRADINGVIEW_AUTH_TOKEN", "ey.other".to_owned());
+        assert_eq!(read(&[file("good")]), (Some("ey.secret".into()), String::new()));
+        assert_eq!(read(std::slice::from_ref(&own)).0.as_deref(), Some("ey.other"));
+        for (settings, words) in [
+            (vec![own, file("good")], "both"),
+            (vec![file("empty")], "empty"),
+            (vec![file("binary")], "no text"),
+            (vec![file("long")], "longer"),
+            (vec![file("none")], "cannot be read"),
+        ] {
+            let (_, problems) = read(&settings);
+            assert!(problems.starts_with("TRADINGVIEW_AUTH_TOKEN_FILE"), "{problems}");
+            assert!(problems.contains(words) && !problems.contains("secret"), "{words}: {problems}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tickcast_model::Symbol;
@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) after: u64,
     /// So many keys at most may be asked for together with it, itself included: fewer once a batch with it was refused.
     pub(crate) lot: usize,
+    /// A session that was asked for nothing else broke: the next time it is refused.
+    pub(crate) blamed: bool,
     /// Times it was asked for again in a row without a new quote.
     pub(crate) missed: u32,
     pub(crate) quote: Quote,
@@ -65,6 +67,7 @@ impl Entry {
             room: None,
             after: 0,
             lot: usize::MAX,
+            blamed: false,
             missed: 0,
             quote: Quote::default(),
             first: First::Waiting,
@@ -123,33 +126,5 @@ impl Room {
             self.on_trial = false;
         }
         self.asked.is_empty()
-    }
-}
-
-/// What the venue refused of late, so that a client that asks again and again does not make us do so.
-#[derive(Default)]
-pub(crate) struct Refusals {
-    by_symbol: BTreeMap<Symbol, Refusal>,
-}
-
-/// Refusals remembered at most; beyond, the one that ends first is forgotten.
-const REFUSALS_MAX: usize = 1_000;
-
-impl Refusals {
-    pub(crate) fn note(&mut self, symbol: &Symbol, refusal: Refusal) {
-        self.by_symbol.insert(symbol.clone(), refusal);
-        if self.by_symbol.len() > REFUSALS_MAX {
-            let first = self.by_symbol.iter().min_by_key(|(_, refusal)| refusal.retry_at);
-            let first = first.map(|(symbol, _)| symbol.clone());
-            first.map(|symbol| self.by_symbol.remove(&symbol));
-        }
-    }
-
-    /// The refusal of a symbol that need not be asked for yet.
-    pub(crate) fn of(&mut self, now: Duration, symbol: &Symbol) -> Option<Refusal> {
-        if self.by_symbol.get(symbol).is_some_and(|refusal| refusal.retry_at <= now) {
-            self.by_symbol.remove(symbol);
-        }
-        self.by_symbol.get(symbol).cloned()
     }
 }

@@ -10,13 +10,15 @@ mod board;
 mod config;
 mod entry;
 mod frame;
+mod healing;
+mod memory;
 mod message;
 mod number;
-mod pace;
 mod quote;
 mod session;
 mod socket;
 
 pub use board::Limits;
 pub use config::{Config, Endpoint};
+pub use memory::Memory;
 pub use session::{SessionSettings, TradingViewSession};

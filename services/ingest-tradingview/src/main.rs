@@ -6,6 +6,7 @@ use ingest_tradingview::{Config, TradingViewSession};
 use tickcast_ingest::{IngestError, Names, Patient, TlsDialler, Upstream};
 use tickcast_model::{Symbol, VenueId};
 use tickcast_service::{About, Context, Examiner};
+use tickcast_session::DialPace;
 
 fn main() -> ExitCode {
     let about = About {
@@ -21,8 +22,13 @@ async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error:
     let venue = VenueId::new("tradingview").ok_or("the venue has no name")?;
     let dialler = dialler(&config)?;
     // There is one connection for the venue whatever the token: its limits are by address, and its channels have one source.
-    let upstream =
-        Upstream { venue, account: "quotes".to_owned(), application: String::new(), keep_file: None };
+    let upstream = Upstream {
+        venue,
+        account: "quotes".to_owned(),
+        application: String::new(),
+        dials: DialPace::per_minute(config.dials_per_minute),
+        keep_file: None,
+    };
     let session = config.session;
     let new_session = move || TradingViewSession::new(session.clone());
     tickcast_ingest::run(upstream, config.ingest, dialler, new_session, context).await?;
@@ -40,7 +46,7 @@ async fn examine(config: Config, examiner: Examiner) {
         names: Names {
             host: "TRADINGVIEW_URL",
             ca_file: "TRADINGVIEW_CA_FILE",
-            credentials: "TRADINGVIEW_AUTH_TOKEN",
+            credentials: "TRADINGVIEW_AUTH_TOKEN or TRADINGVIEW_AUTH_TOKEN_FILE",
         },
         // The first trades at weekends too.
         favourites: ["BITSTAMP:BTCUSD", "OANDA:EURUSD"].into_iter().filter_map(Symbol::new).collect(),

@@ -8,6 +8,7 @@ use tickcast_session::{Ending, Note, Now, Retry, Session, SessionOutput, Standin
 
 use crate::board::{Board, Limits};
 use crate::frame::{Frames, Payload, wrap};
+use crate::memory::Memory;
 use crate::message::{Incoming, decode, encode};
 use crate::socket::{Socket, Upgrade};
 
@@ -18,13 +19,21 @@ pub struct SessionSettings {
     /// What the operator was given; without it we are anonymous.
     pub(crate) auth_token: Option<SecretString>,
     pub(crate) limits: Limits,
+    /// What earlier connections showed; every session of a process shares it.
+    pub(crate) memory: Memory,
 }
 
 impl SessionSettings {
+    /// The same with the memory of another process, or of none.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self { memory, ..self }
+    }
+
     /// Asks this URL (`ws` or `wss`) for the upgrade, as a page of this origin does; `None` where it is no URL.
     pub fn new(url: &str, origin: &str, auth_token: Option<SecretString>, limits: Limits) -> Option<Self> {
         let upgrade = Upgrade { uri: url.parse().ok()?, origin: origin.to_owned() };
-        Some(Self { upgrade, auth_token, limits })
+        Some(Self { upgrade, auth_token, limits, memory: Memory::default() })
     }
 }
 
@@ -76,7 +85,7 @@ impl TradingViewSession {
     }
 
     fn with_rng(settings: SessionSettings, rng: fastrand::Rng) -> Self {
-        let board = Board::new(settings.limits, rng);
+        let board = Board::new(settings.limits, settings.memory.clone(), rng);
         Self { settings, stage: Stage::Idle, board, outputs: VecDeque::new() }
     }
 

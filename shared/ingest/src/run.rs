@@ -7,7 +7,7 @@ use async_nats::Event;
 use tickcast_bus::connect;
 use tickcast_model::VenueId;
 use tickcast_service::Context;
-use tickcast_session::Session;
+use tickcast_session::{DialPace, Session};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
@@ -32,6 +32,8 @@ pub struct Upstream {
     pub account: String,
     /// The id of the application, which is said to nobody.
     pub application: String,
+    /// How often the venue may be dialled.
+    pub dials: DialPace,
     /// Where the session's secrets are stored ([`read_kept`](crate::read_kept) reads them back); without it storing one
     /// is refused.
     pub keep_file: Option<PathBuf>,
@@ -90,6 +92,7 @@ pub async fn run<S: Session + Send + 'static>(
         settings,
         dialler,
         new_session: Arc::new(Mutex::new(new_session)),
+        dials: upstream.dials,
         keep_file: upstream.keep_file,
         clock: Clock::start(),
         connected,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tickcast_bus::{BusSettings, HistoryBounds};
 use tickcast_model::VenueId;
 use tickcast_service::Reader;
-use tickcast_session::{DemandLimits, SupervisorSettings};
+use tickcast_session::{DemandLimits, DialPace, SupervisorSettings};
 
 use crate::history;
 
@@ -129,7 +129,7 @@ impl IngestSettings {
         self.stale_after
     }
 
-    pub(crate) fn supervisor(&self, venue: VenueId, epoch: u64) -> SupervisorSettings {
+    pub(crate) fn supervisor(&self, venue: VenueId, epoch: u64, dials: DialPace) -> SupervisorSettings {
         SupervisorSettings {
             venue,
             epoch,
@@ -141,6 +141,7 @@ impl IngestSettings {
             backoff_min: self.backoff_min,
             backoff_max: self.backoff_max,
             auth_retry: self.auth_retry,
+            dials,
             stable_after: STABLE_AFTER,
             linger: self.linger,
             demand: DemandLimits::default(),

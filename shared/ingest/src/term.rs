@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::Client;
 use tickcast_model::{Catalogue, VenueId};
 use tickcast_service::Context;
-use tickcast_session::{Session, Supervisor};
+use tickcast_session::{DialPace, Session, Supervisor};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span, warn};
@@ -33,6 +33,7 @@ pub(crate) struct Office<D, F> {
     pub(crate) settings: IngestSettings,
     pub(crate) dialler: D,
     pub(crate) new_session: Arc<Mutex<F>>,
+    pub(crate) dials: DialPace,
     pub(crate) keep_file: Option<PathBuf>,
     pub(crate) clock: Clock,
     pub(crate) connected: watch::Receiver<bool>,
@@ -52,7 +53,8 @@ impl<D: Dial, S: Session + Send + 'static, F: FnMut() -> S + Send + 'static> Off
         let intake = Intake::subscribe(self.bus.clone(), venue.clone(), epoch, fence.clone()).await?;
         let new_session = Arc::clone(&self.new_session);
         let new_session = move || (new_session.lock().unwrap_or_else(PoisonError::into_inner))();
-        let supervisor = Supervisor::new(self.settings.supervisor(venue.clone(), epoch), now, new_session);
+        let settings = self.settings.supervisor(venue.clone(), epoch, self.dials.clone());
+        let supervisor = Supervisor::new(settings, now, new_session);
         let (health, said) = watch::channel(supervisor.health(now));
         let (catalogue, known) = watch::channel(Arc::new(Catalogue::default()));
         let (orders_in, orders) = mpsc::channel(ORDERS);

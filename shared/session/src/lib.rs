@@ -15,6 +15,7 @@ mod hours;
 mod leader;
 mod ledger;
 mod now;
+mod pace;
 mod pulse;
 mod secret;
 mod session;
@@ -32,6 +33,7 @@ pub use leader::{
 };
 pub use ledger::Ledger;
 pub use now::Now;
+pub use pace::{DialPace, Pace};
 pub use secret::Secret;
 pub use session::{Note, Session, SessionOutput};
 pub use standing::Standing;

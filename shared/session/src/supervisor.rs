@@ -14,8 +14,8 @@ use tickcast_model::{
 use crate::agenda::Agenda;
 use crate::pulse::PulseBounds;
 use crate::{
-    Backoff, DemandLimits, DemandTable, Ending, Freshness, Ledger, Note, Now, Retry, Secret, Session,
-    SessionOutput,
+    Backoff, DemandLimits, DemandTable, DialPace, Ending, Freshness, Ledger, Note, Now, Retry, Secret,
+    Session, SessionOutput,
 };
 use health::{Axes, Told};
 use symbols::{Expected, WallClock};
@@ -43,6 +43,8 @@ pub struct SupervisorSettings {
     pub backoff_max: Duration,
     /// Wait after refused credentials: a person is likely needed, and the venue must not be pestered.
     pub auth_retry: Duration,
+    /// How often the venue may be dialled; the backoff alone may be quicker.
+    pub dials: DialPace,
     /// A session ready for so long is stable: earlier failures are forgotten.
     pub stable_after: Duration,
     /// A symbol nobody wants any more is kept so long.
@@ -237,11 +239,14 @@ impl<S: Session> Supervisor<S> {
         self.apply_demand(now);
         match &mut self.phase {
             Phase::Stopped => {}
-            Phase::Waiting { until } if *until <= at => {
-                self.phase = Phase::Dialling { give_up_at: at + self.settings.connect_timeout };
-                self.set_link(now, LinkState::Connecting);
-                self.actions.push_back(Action::Dial);
-            }
+            Phase::Waiting { until } if *until <= at => match self.settings.dials.take(at) {
+                Ok(()) => {
+                    self.phase = Phase::Dialling { give_up_at: at + self.settings.connect_timeout };
+                    self.set_link(now, LinkState::Connecting);
+                    self.actions.push_back(Action::Dial);
+                }
+                Err(later) => *until = later,
+            },
             Phase::Dialling { give_up_at } if *give_up_at <= at => {
                 self.give_up_connecting(now, "no connection");
             }
@@ -531,7 +536,7 @@ impl<S: Session> Supervisor<S> {
             Retry::Slowly => self.backoff.fail_slowly(self.settings.auth_retry, &mut self.rng),
             Retry::After(wait) => self.backoff.fail_until(wait, &mut self.rng),
         };
-        self.phase = Phase::Waiting { until: now.elapsed + wait };
+        self.phase = Phase::Waiting { until: (now.elapsed + wait).max(self.settings.dials.next_at()) };
         let refused = matches!(
             ending.cause.kind,
             CauseKind::AuthRefused | CauseKind::TokenExpired | CauseKind::WrongHost

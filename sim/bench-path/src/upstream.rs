@@ -3,7 +3,7 @@ use std::time::Duration;
 use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
 use sim_ctrader::{ConnectionId, Output, SimulatedVenue as _, Venue, VenueSettings};
 use tickcast_model::{ChannelEvent, Lease, Symbol, VenueId};
-use tickcast_session::{Action, DemandLimits, Now, Supervisor, SupervisorSettings};
+use tickcast_session::{Action, DemandLimits, DialPace, Now, Supervisor, SupervisorSettings};
 
 use crate::venue::spot_frames;
 
@@ -123,6 +123,7 @@ fn supervision() -> SupervisorSettings {
         backoff_min: Duration::from_millis(500),
         backoff_max: Duration::from_secs(30),
         auth_retry: hour,
+        dials: DialPace::unlimited(),
         stable_after: Duration::from_secs(30),
         linger: Duration::from_secs(5),
         demand: DemandLimits { ttl_max: hour, ..DemandLimits::default() },

@@ -99,7 +99,7 @@ export async function startStack() {
   const venues = [...await startVenue('ctrader', '20', (port, ca) => ({
     CTRADER_HOST: '127.0.0.1', CTRADER_PORT: port, CTRADER_CA_FILE: ca,
     CTRADER_CLIENT_ID: 'sim-app', CTRADER_CLIENT_SECRET: 'sim-secret', CTRADER_ACCESS_TOKEN: 'sim-token', CTRADER_ACCOUNT_ID: '1000001',
-  })), ...await startVenue('tradingview', '5', (port, ca) => ({ TRADINGVIEW_URL: `wss://127.0.0.1:${port}/socket.io/websocket`, TRADINGVIEW_CA_FILE: ca }))];
+  })), ...await startVenue('tradingview', '5', (port, ca) => ({ TRADINGVIEW_URL: `wss://127.0.0.1:${port}/socket.io/websocket`, TRADINGVIEW_CA_FILE: ca, TRADINGVIEW_DIALS_PER_MINUTE: '60' }))];
 
   const gateways = new Set();
   /** One more gateway, on this port. */

@@ -68,6 +68,8 @@ impl Venue {
             Self::TradingView => vec![
                 ("TRADINGVIEW_URL", format!("wss://localhost:{}/socket.io/websocket", at.port())),
                 ("TRADINGVIEW_CA_FILE", ca_file),
+                // Tests break connections faster than anybody else would.
+                ("TRADINGVIEW_DIALS_PER_MINUTE", "60".into()),
             ],
         }
     }

@@ -8,7 +8,7 @@ use tickcast_model::{
     SymbolState, Tick, VenueId,
 };
 use tickcast_session::{
-    Action, DemandLimits, Ending, Note, Now, Retry, Session, SessionOutput, Standing, Supervisor,
+    Action, DemandLimits, DialPace, Ending, Note, Now, Retry, Session, SessionOutput, Standing, Supervisor,
     SupervisorSettings,
 };
 
@@ -120,6 +120,7 @@ impl Rig {
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
             auth_retry: Duration::from_secs(120),
+            dials: DialPace::unlimited(),
             stable_after: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             demand: DemandLimits { holders_max: 3, symbols_max: 4, ..DemandLimits::default() },

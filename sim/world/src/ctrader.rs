@@ -11,7 +11,7 @@ use fastrand::Rng;
 use ingest_ctrader::{CtraderSession, Memory, SessionSettings, TokenPair};
 use sim_ctrader::{ConnectionId, Fault, Reason, ReasonKind as _, SimulatedVenue as _, VenueSettings};
 use tickcast_model::{Symbol, Tick};
-use tickcast_session::Now;
+use tickcast_session::{DialPace, Now};
 
 use crate::trouble::Case;
 use crate::tuning::Tuning;
@@ -37,6 +37,8 @@ impl Venue for Ctrader {
     const REMARK: &'static str = "\
 Longer than 30 s take here besides: an end of maintenance that the venue said itself, and a refresh token that was called
 used.";
+
+    const DIALS_WITHIN: Duration = Duration::ZERO;
 
     type Session = CtraderSession;
     type Memory = Memory;
@@ -89,6 +91,10 @@ used.";
             }
             CtraderSession::new(settings.clone())
         }
+    }
+
+    fn dials() -> DialPace {
+        DialPace::unlimited()
     }
 
     fn held(session: &CtraderSession) -> BTreeSet<Symbol> {

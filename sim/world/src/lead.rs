@@ -111,6 +111,7 @@ impl<V: Venue> World<V> {
             backoff_min: self.tuning.backoff_min,
             backoff_max: self.tuning.backoff_max,
             auth_retry: self.tuning.auth_retry,
+            dials: self.nodes[index].dials.clone(),
             stable_after: Duration::from_secs(30),
             linger: self.tuning.linger,
             demand: DemandLimits::default(),

@@ -129,7 +129,8 @@ fn storm<V: Venue>(world: &mut World<V>) {
         world.demand(&[0, 1, 2, unknown]);
         // What the worst of them may take, each after the other's backoff.
         let bound = |case: &&Case| (case.healed_within)(world.tuning());
-        let limit = struck.iter().map(bound).max().unwrap_or_default() + RECONNECT(world.tuning());
+        let limit =
+            struck.iter().map(bound).max().unwrap_or_default() + RECONNECT(world.tuning()) + V::DIALS_WITHIN;
         world.run_until_well(limit);
         // What lingers is let go, and nothing else comes of what was.
         world.run_for(Duration::from_secs(20));

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tickcast_model::{ChannelEvent, VenueHealth};
-use tickcast_session::{Leadership, Supervisor};
+use tickcast_session::{DialPace, Leadership, Supervisor};
 
 use crate::meter::Window;
 use crate::venue::{Door, Venue};
@@ -17,7 +17,9 @@ pub(crate) struct Node<V: Venue> {
     /// What it does while it leads.
     pub(crate) term: Option<Term<V>>,
     pub(crate) meter: V::Meter,
-    pub(crate) dials: Window,
+    pub(crate) dialled: Window,
+    /// Lives as long as the process, as its count does.
+    pub(crate) dials: DialPace,
     /// What the process remembers from one connection to the next.
     pub(crate) memory: V::Memory,
     /// What it published and the bus has not delivered yet.
@@ -55,7 +57,8 @@ impl<V: Venue> Node<V> {
             leadership,
             term: None,
             meter: V::Meter::default(),
-            dials: Window::default(),
+            dialled: Window::default(),
+            dials: V::dials(),
             memory,
             published: VecDeque::new(),
         }

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use ingest_tradingview::{Limits, SessionSettings, TradingViewSession};
 use sim_tradingview::{Fault, LineId, VenueSettings, Wired, WiredOutput};
 use tickcast_model::{Price, Symbol, Tick};
-use tickcast_session::Now;
+use tickcast_session::{DialPace, Now};
 
 use crate::trouble::Case;
 use crate::tuning::Tuning;
@@ -19,6 +19,8 @@ use meter::MessageMeter;
 
 /// Messages to the venue in a second (the default of `TRADINGVIEW_MESSAGES_PER_S`).
 const MESSAGES_PER_S: usize = 10;
+/// Dials in a minute (the default of `TRADINGVIEW_DIALS_PER_MINUTE`).
+const DIALS_PER_MINUTE: usize = 5;
 
 /// The data socket in a box, WebSocket included, and sessions of it.
 pub struct TradingView {
@@ -31,9 +33,12 @@ impl Venue for TradingView {
     const NAME: &'static str = "tradingview";
     const TITLE: &'static str = "TradingView";
     const REMARK: &'static str = "\
-Longer than 30 s take here besides: a handshake that is refused (waited for as long as the venue says, and slowly where
-waiting will hardly mend it), keys that are refused (asked for again after ten minutes), and quote sessions that break one
-after the other (replaced ever more slowly).";
+Longer than 30 s take here besides: an outage with many attempts (no more than five connections are opened in a minute), a
+handshake that is refused (waited for as long as the venue says, and slowly where waiting will hardly mend it), keys that
+are refused (asked for again after ten minutes), and quote sessions that break one after the other (replaced ever more
+slowly).";
+
+    const DIALS_WITHIN: Duration = Duration::from_secs(60);
 
     type Session = TradingViewSession;
     type Memory = ();
@@ -73,6 +78,10 @@ after the other (replaced ever more slowly).";
         let settings = SessionSettings::new(url, "https://www.example.com", token, limits).unwrap();
         let mut rng = Rng::with_seed(seed);
         move || TradingViewSession::with_seed(settings.clone(), rng.u64(..))
+    }
+
+    fn dials() -> DialPace {
+        DialPace::per_minute(DIALS_PER_MINUTE)
     }
 
     fn held(session: &TradingViewSession) -> BTreeSet<Symbol> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use sim_kit::fault::{FaultKind, FaultSpec, SymbolNames};
 use tickcast_model::{Symbol, Tick};
-use tickcast_session::{Now, Session};
+use tickcast_session::{DialPace, Now, Session};
 
 use crate::trouble::Case;
 use crate::tuning::Tuning;
@@ -54,6 +54,12 @@ pub trait Venue: Sized + 'static {
         disk: &Disk,
         seed: u64,
     ) -> impl FnMut() -> Self::Session + Send + 'static;
+
+    /// After so long it may dial again, however often it did.
+    const DIALS_WITHIN: Duration;
+
+    /// How often a process may dial.
+    fn dials() -> DialPace;
 
     /// What a session believes that the venue streams to it.
     fn held(session: &Self::Session) -> BTreeSet<Symbol>;

@@ -6,6 +6,7 @@ use tickcast_model::{Body, DataState, Instrument, StateChange, SymbolState, Tick
 use super::*;
 use crate::{MarketHours, Standing};
 
+mod dialling;
 mod life;
 mod market;
 
@@ -130,6 +131,27 @@ fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+fn settings(channels_max: usize) -> SupervisorSettings {
+    SupervisorSettings {
+        venue: VenueId::new("test").unwrap(),
+        epoch: 3,
+        connect_timeout: s(15),
+        silence_timeout: s(60),
+        stale_after: s(30),
+        symbol_stale_min: s(5),
+        symbol_stale_max: s(300),
+        backoff_min: s(1),
+        backoff_max: s(8),
+        auth_retry: s(180),
+        dials: DialPace::unlimited(),
+        stable_after: s(30),
+        linger: s(5),
+        demand: DemandLimits { ttl_max: s(1_000_000), ..DemandLimits::default() },
+        channels_max,
+        seed: 5,
+    }
+}
+
 /// A supervisor with a clock that the test moves.
 struct Bench {
     supervisor: Supervisor<Scripted>,
@@ -153,24 +175,11 @@ impl Bench {
     }
 
     fn made(wall_clock: Duration, channels_max: usize) -> Self {
-        let settings = SupervisorSettings {
-            venue: VenueId::new("test").unwrap(),
-            epoch: 3,
-            connect_timeout: s(15),
-            silence_timeout: s(60),
-            stale_after: s(30),
-            symbol_stale_min: s(5),
-            symbol_stale_max: s(300),
-            backoff_min: s(1),
-            backoff_max: s(8),
-            auth_retry: s(180),
-            stable_after: s(30),
-            linger: s(5),
-            demand: DemandLimits { ttl_max: s(1_000_000), ..DemandLimits::default() },
-            channels_max,
-            seed: 5,
-        };
-        let elapsed = s(100);
+        Self::since(s(100), wall_clock, settings(channels_max))
+    }
+
+    /// One that begins at this time.
+    fn since(elapsed: Duration, wall_clock: Duration, settings: SupervisorSettings) -> Self {
         let now = now(elapsed, wall_clock);
         Self { supervisor: Supervisor::new(settings, now, Scripted::default), elapsed, wall_clock }
     }
@@ -410,21 +419,6 @@ fn what_is_kept_is_answered_to_the_session_that_asked_and_to_no_other() {
     bench.supervisor.dialled(bench.now());
     bench.supervisor.kept(bench.now(), 2, Err("disk full".into()));
     assert!(bench.supervisor.session().unwrap().kept.is_empty());
-}
-
-#[test]
-fn prices_that_come_with_the_proof_of_the_login_follow_the_word_that_the_venue_is_ready() {
-    let mut bench = Bench::new();
-    bench.want(&["EURUSD"]);
-    bench.connect();
-    let actions = bench.receive(b"ot");
-    let ready = actions.iter().position(|action| {
-        matches!(action, Action::Health(health) if (health.link, health.auth) == (LinkState::Up, AuthState::Ok))
-    });
-    let tick = actions
-        .iter()
-        .position(|action| matches!(action, Action::Event(ChannelEvent { body: Body::Tick(_), .. })));
-    assert!(ready.is_some() && ready < tick, "{actions:?}");
 }
 
 #[test]

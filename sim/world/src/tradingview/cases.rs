@@ -3,10 +3,14 @@ use std::time::Duration;
 
 use sim_tradingview::{FAULTS, Fault};
 
+use super::TradingView;
 use crate::trouble::{
     ASK_AGAIN, AT_ONCE, ATTEMPT, Bound, Case, Expected, RECONNECT, SLOW_RETRY, STALE, around,
 };
+use crate::venue::Venue as _;
 
+/// While it lasts every attempt fails, and the dials of a minute are used up.
+const DIALLED_OFTEN: Bound = |tuning| TradingView::DIALS_WITHIN + ATTEMPT(tuning);
 /// Quote sessions that break one after the other are replaced ever more slowly.
 const HEALING: Bound = |tuning| Duration::from_secs(30) + RECONNECT(tuning);
 
@@ -24,11 +28,11 @@ fn expected(fault: Fault) -> Expected {
         Fault::Cut | Fault::CutInsideFrame | Fault::Close | Fault::ProtocolError => {
             (false, Some(AT_ONCE), RECONNECT)
         }
-        Fault::Stall => (false, Some(STALE), ATTEMPT),
+        Fault::Stall => (false, Some(STALE), DIALLED_OFTEN),
         Fault::Mute | Fault::MissingV => (false, Some(STALE), RECONNECT),
         Fault::Weekend => (false, Some(CLOSING), RECONNECT),
         Fault::HangTls | Fault::HangHandshake | Fault::ResetHandshake | Fault::Refuse | Fault::NoGreeting => {
-            (true, Some(AT_ONCE), ATTEMPT)
+            (true, Some(AT_ONCE), DIALLED_OFTEN)
         }
         // A status that waiting will hardly mend, a wait the venue asks for, a token that is not good.
         Fault::HandshakeStatus | Fault::ConnectionsLimit | Fault::RejectCredentials => {

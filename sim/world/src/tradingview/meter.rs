@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sim_tradingview::{client_texts, payloads};
 
-use super::MESSAGES_PER_S;
+use super::{DIALS_PER_MINUTE, MESSAGES_PER_S};
 use crate::meter::Window;
 use crate::venue::Meter;
 
@@ -13,7 +13,7 @@ pub struct MessageMeter {
 }
 
 impl Meter for MessageMeter {
-    const DIALS_PER_MINUTE_MAX: usize = 120;
+    const DIALS_PER_MINUTE_MAX: usize = DIALS_PER_MINUTE;
 
     fn dialled(&mut self) {
         self.messages = Window::default();

@@ -81,7 +81,7 @@ impl<V: Venue> World<V> {
         let elapsed = self.elapsed;
         let node = &mut self.nodes[index];
         node.meter.dialled();
-        let dials = node.dials.count(elapsed, Duration::from_secs(60));
+        let dials = node.dialled.count(elapsed, Duration::from_secs(60));
         assert!(dials <= V::Meter::DIALS_PER_MINUTE_MAX, "{dials} dials within a minute");
         let term = self.nodes[index].term.as_mut().unwrap();
         assert!(matches!(term.socket, Socket::None), "never two sockets");

@@ -5,12 +5,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tickcast_model::{AuthState, CauseKind, LinkState, SymbolState, VenueId};
 use tickcast_session::{
-    Action, DemandLimits, Ending, Now, Retry, Session as _, Supervisor, SupervisorSettings,
+    Action, DemandLimits, DialPace, Ending, Now, Retry, Session as _, Supervisor, SupervisorSettings,
 };
-use tungstenite::Message;
-use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::{CloseFrame, Role};
+use tungstenite::{Message, WebSocket};
 
 use super::{Peer, settings};
+use crate::frame::{Frames, Payload};
+use crate::socket::Pipe;
 use crate::{SessionSettings, TradingViewSession};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,6 +62,10 @@ fn an_answer_that_is_no_upgrade_ends_without_a_panic() {
 
 /// A supervisor that has just been told to dial.
 fn supervised() -> (Supervisor<TradingViewSession>, Now) {
+    supervised_with(settings())
+}
+
+fn supervised_with(settings: SessionSettings) -> (Supervisor<TradingViewSession>, Now) {
     let settings_of_supervisor = SupervisorSettings {
         venue: VenueId::new("tradingview").unwrap(),
         epoch: 1,
@@ -71,6 +77,7 @@ fn supervised() -> (Supervisor<TradingViewSession>, Now) {
         backoff_min: SECOND,
         backoff_max: 30 * SECOND,
         auth_retry: 180 * SECOND,
+        dials: DialPace::unlimited(),
         stable_after: 30 * SECOND,
         linger: 5 * SECOND,
         demand: DemandLimits::default(),
@@ -78,11 +85,51 @@ fn supervised() -> (Supervisor<TradingViewSession>, Now) {
         seed: 1,
     };
     let now = Now { elapsed: SECOND, unix_us: 1_767_225_600_000_000 };
-    let new_session = || TradingViewSession::with_seed(settings(), 7);
+    let new_session = move || TradingViewSession::with_seed(settings.clone(), 7);
     let mut supervisor = Supervisor::new(settings_of_supervisor, now, new_session);
     supervisor.timeout(now);
     assert!(done(&mut supervisor).contains(&Action::Dial));
     (supervisor, now)
+}
+
+/// The answer that agrees to a request.
+fn upgraded(request: &str) -> String {
+    let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+/// A short text as the venue sends it.
+fn text_frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81, u8::try_from(text.len()).unwrap()];
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+/// Everything that is to be written.
+fn sent(supervisor: &mut Supervisor<TradingViewSession>) -> Vec<u8> {
+    let sent = done(supervisor).into_iter().filter_map(|action| match action {
+        Action::Send(bytes) => Some(bytes),
+        _ => None,
+    });
+    sent.flatten().collect()
+}
+
+/// The messages in what is written on an open WebSocket.
+fn client_commands(bytes: &[u8]) -> Vec<Value> {
+    let mut pipe = Pipe::default();
+    pipe.incoming.extend_from_slice(bytes);
+    let mut socket = WebSocket::from_raw_socket(pipe, Role::Server, None);
+    let mut commands = Vec::new();
+    while let Ok(message) = socket.read() {
+        for payload in Frames::new(message.to_text().unwrap()) {
+            let Payload::Json(json) = payload.unwrap() else { continue };
+            commands.push(serde_json::from_str(json).unwrap());
+        }
+    }
+    commands
 }
 
 fn done(supervisor: &mut Supervisor<TradingViewSession>) -> Vec<Action> {
@@ -147,16 +194,8 @@ fn a_link_that_fell_silent_is_closed_even_though_nothing_is_wanted() {
     for header in ["cookie", "sec-websocket-protocol", "sec-websocket-extensions"] {
         assert!(!request.to_lowercase().contains(header), "{header} in {request}");
     }
-    let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap().to_owned();
-    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    supervisor.received(now, answer.as_bytes());
-    let greeting = "~m~18~m~{\"session_id\":\"x\"}";
-    let mut frame = vec![0x81, u8::try_from(greeting.len()).unwrap()];
-    frame.extend_from_slice(greeting.as_bytes());
-    supervisor.received(now, &frame);
+    supervisor.received(now, upgraded(&request).as_bytes());
+    supervisor.received(now, &text_frame("~m~18~m~{\"session_id\":\"x\"}"));
     let health = supervisor.health(now);
     assert_eq!((health.link, health.auth), (LinkState::Up, AuthState::Ok));
     assert_eq!(end_within(&mut supervisor, now, 59 * SECOND), None);
@@ -203,6 +242,24 @@ fn the_one_bad_key_of_a_batch_is_found_and_the_others_stream() {
         peer.pass(200 * SECOND);
         assert!(asked(peer.commands()));
     }
+}
+
+#[test]
+fn a_key_is_not_refused_for_a_session_that_broke_by_accident() {
+    let mut peer = Peer::upgraded(settings());
+    peer.want(&["A:A"]);
+    peer.greet();
+    let id = peer.session_of("A:A");
+    peer.break_session(&id, "invalid_parameters", "quote_add_symbols");
+    assert_eq!(peer.states(), []);
+    peer.completed("A:A");
+    assert_eq!(peer.held().len(), 1, "asked for once more, alone");
+    // And it counts from the beginning again.
+    let id = peer.session_of("A:A");
+    peer.ask_again(&["A:A"]);
+    peer.break_session(&id, "invalid_parameters", "quote_add_symbols");
+    peer.pass(2 * SECOND);
+    assert_eq!((peer.states(), peer.held().len()), (vec![], 1));
 }
 
 #[test]
@@ -305,6 +362,60 @@ fn a_bad_token_is_a_refused_login_and_a_good_one_is_known_by_silence() {
     let mut peer = Peer::greeted(token, &["A:A"]);
     peer.completed("A:A");
     assert_eq!(peer.logins(), [AuthState::Pending, AuthState::Ok]);
+}
+
+/// The last row: automated sign-in is how accounts are locked. There is none, and a token that was refused is shown rarely.
+#[test]
+fn nobody_is_signed_in_and_a_refused_token_is_shown_only_as_often_as_auth_retry_says() {
+    let token = SessionSettings { auth_token: Some("ey.secret".to_owned().into()), ..settings() };
+    let (mut supervisor, mut now) = supervised_with(token);
+    let (mut shown, until) = (0, now.elapsed + 3600 * SECOND);
+    let mut is_dialled = true;
+    while now.elapsed < until {
+        if std::mem::take(&mut is_dialled) {
+            supervisor.dialled(now);
+            let request = sent(&mut supervisor);
+            let request = String::from_utf8(request).unwrap();
+            for header in ["Cookie", "Authorization", "ey.secret"] {
+                assert!(!request.contains(header), "{request}");
+            }
+            supervisor.received(now, upgraded(&request).as_bytes());
+            supervisor.received(now, &text_frame("~m~18~m~{\"session_id\":\"x\"}"));
+            let commands = client_commands(&sent(&mut supervisor));
+            let (first, others) = commands.split_first().unwrap();
+            assert_eq!(*first, json!({"m": "set_auth_token", "p": ["ey.secret"]}));
+            assert!(others.iter().all(|command| command["m"] == "set_locale"), "{others:?}");
+            shown += 1;
+            supervisor.received(now, &text_frame(r#"~m~45~m~{"m":"protocol_error","p":["bad auth token"]}"#));
+            assert_eq!(supervisor.health(now).auth, AuthState::Refused);
+        }
+        let at = supervisor.deadline().unwrap().max(now.elapsed);
+        now.unix_us += i64::try_from((at - now.elapsed).as_micros()).unwrap();
+        now.elapsed = at;
+        supervisor.timeout(now);
+        is_dialled = done(&mut supervisor).contains(&Action::Dial);
+    }
+    // Between half of AUTH_RETRY_MS, 180 s here, and all of it.
+    assert!((20..=40).contains(&shown), "{shown}");
+}
+
+#[test]
+fn what_was_refused_is_not_asked_for_again_on_the_next_connection() {
+    let settings = settings();
+    let mut peer = Peer::greeted(settings.clone(), &["OANDA:EURUSD", "OANDA:NOSUCH"]);
+    let id = peer.session_of("OANDA:NOSUCH");
+    let error = json!({"n": "OANDA:NOSUCH", "s": "error", "errmsg": "invalid symbol"});
+    peer.say(&json!({"m": "qsd", "p": [id, error]}));
+    assert_eq!(peer.states().len(), 1);
+    let mut next = Peer::greeted(settings, &["OANDA:EURUSD", "OANDA:NOSUCH"]);
+    let states = next.states();
+    assert_eq!((states.len(), states[0].1.message.as_deref()), (1, Some("invalid symbol")));
+    assert_eq!(next.held(), ["OANDA:EURUSD".to_owned()].into());
+    next.completed("OANDA:EURUSD");
+    next.pass(600 * SECOND);
+    assert!(next.held().contains("OANDA:NOSUCH"), "and is after ten minutes");
+    // Another process has to learn it by itself.
+    assert_eq!(Peer::greeted(super::settings(), &["OANDA:NOSUCH"]).held().len(), 1);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tungstenite::{HandshakeError, Message, WebSocket, accept};
 
 use crate::frame::{Frames, Payload, wrap};
 use crate::socket::{Pipe, Upgrade};
-use crate::{Limits, SessionSettings, TradingViewSession};
+use crate::{Limits, Memory, SessionSettings, TradingViewSession};
 
 fn symbol(name: &str) -> Symbol {
     Symbol::new(name).unwrap()
@@ -26,6 +26,7 @@ pub(super) fn settings() -> SessionSettings {
         upgrade: Upgrade { uri, origin: "https://www.tradingview.com".into() },
         auth_token: None,
         limits: Limits { messages_per_s: 10, symbols_per_session: 100, symbols_max: 1_000 },
+        memory: Memory::default(),
     }
 }
 
