@@ -29,7 +29,7 @@ export class HttpSocket {
 
   send(text) {
     const { type, id, source, symbols, resume, ...rate } = JSON.parse(text);
-    if (type === 'connect') this.#get('status').then(({ venues }) => venues.forEach((venue) => this.tell({ type: 'status', ...venue })), () => {});
+    if (type === 'connect') this.#statuses().catch(() => {});
     if (type === 'unsubscribe') {
       for (const symbol of symbols) this.#wants.delete(`${source}\n${symbol}`);
       this.tell({ type: 'unsubscribeResponse', id });
@@ -47,6 +47,14 @@ export class HttpSocket {
     this.env.clearTimeout(this.#timer);
     this.isClosed = true;
     for (const stream of this.#streams.values()) stream.abort();
+  }
+
+  /** Every venue's status with its first symbols, as `connect` is answered. */
+  async #statuses() {
+    for (const venue of (await this.#get('status')).venues) {
+      const { known, open, symbols } = await this.#get(`symbols?source=${encodeURIComponent(venue.source)}`);
+      this.tell({ type: 'status', ...venue, ...(open && { open }), ...((known || open) && { availableSymbols: symbols.map(({ symbol }) => symbol) }) });
+    }
   }
 
   tell(m) { if (!this.isClosed) this.message(JSON.stringify(m)); }

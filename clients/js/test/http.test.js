@@ -21,6 +21,7 @@ class Web {
     assert.equal(url.origin + url.pathname.slice(0, 12), 'http://gateway.example:1/sub/api/v1/');
     const path = url.pathname.slice(12), query = Object.fromEntries(url.searchParams), json = (status, body) => ({ ok: status < 300, status, json: async () => body });
     if (path === 'status') return json(200, { success: true, data: { venues: [{ source: 'sim', status: 'connected' }] } });
+    if (path === 'symbols') return json(200, { success: true, data: { source: query.source, known: true, open: false, symbols: [{ symbol: 'A' }, { symbol: 'B' }] } });
     if (this.refuse) return json(this.refuse, { success: false, data: null, error: { code: 'UNKNOWN_SOURCE', message: 'no' } });
     if (path === 'ticks') return new Promise((done) => { this.polls.push({ query, signal, answer: (messages) => done(json(200, { success: true, data: { messages, hasMore: false } })) }); });
     const stream = { query, signal, symbols: query.symbols.split(',') };
@@ -135,10 +136,10 @@ test('polls go on from where the answer before ended', async () => {
   assert.equal(web.polls[1].signal.aborted, true);
 });
 
-test('statuses are those of the gateway', async () => {
+test('statuses are those of the gateway, with symbols', async () => {
   const web = new Web(), socket = web.socket('events');
   socket.send('{"type":"connect"}');
   await until('a status', () => web.heard.length === 1);
-  assert.deepEqual(web.heard[0], { type: 'status', source: 'sim', status: 'connected' });
+  assert.deepEqual(web.heard[0], { type: 'status', source: 'sim', status: 'connected', availableSymbols: ['A', 'B'] });
   socket.close();
 });
