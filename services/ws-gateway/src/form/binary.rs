@@ -83,6 +83,8 @@ impl BinaryForm {
         if full.write(out) {
             self.known.insert(of.channel);
         } else {
+            // The reader does not take over what came as text: the next cannot be a step from it.
+            self.forget(of.channel);
             self.finish(out);
             if is_merged {
                 put_merged_text(told, out);
