@@ -64,6 +64,8 @@ pub fn router(
         .route("/api/v1/stream", get(events))
         .route("/api/v1/why", get(why))
         .route("/api/v1/reconnect", post(reconnect))
+        .route("/api", any(unknown))
+        .route("/api/", any(unknown))
         .route("/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .layer(Extension(admin))

@@ -252,14 +252,18 @@ async fn the_pages_beside_the_socket() {
     assert_eq!(ticks["data"]["missing"], json!(["GBPUSD"]));
     assert_eq!(gateway.get("/api/v1/ticks").await["data"]["ticks"].as_array().unwrap().len(), 1);
 
-    let (code, _, body) = gateway.http("GET", "/api/v1/nothing", &[]).await;
-    let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((code, &body["success"], &body["error"]["code"]), (404, &json!(false), &json!("NOT_FOUND")));
+    for path in ["/api/v1/nothing", "/api/v1", "/api/", "/api"] {
+        let (code, _, body) = gateway.http("GET", path, &[]).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let said = (code, &body["success"], &body["error"]["code"]);
+        assert_eq!(said, (404, &json!(false), &json!("NOT_FOUND")), "{path}");
+    }
     let (code, _, body) = gateway.http("GET", "/api/v1/symbols?source=nyse", &[]).await;
     assert_eq!(code, 404);
     assert!(body.contains("UNKNOWN_SOURCE"), "{body}");
-    let (code, _, _) = gateway.http("POST", "/api/v1/status", &[]).await;
-    assert_eq!(code, 405);
+    let (code, _, body) = gateway.http("POST", "/api/v1/status", &[]).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &body["error"]["code"]), (405, &json!("METHOD_NOT_ALLOWED")));
     let (code, _, body) = gateway.http("GET", "/api/v1/ticks?source=ib&source=ctrader", &[]).await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, &body["error"]["code"]), (400, &json!("BAD_MESSAGE")));
