@@ -14,6 +14,8 @@ export class Channel {
     this.owner = null;      // the connection whose stream counts
     this.holds = null;      // the connection whose messages are kept in `held` for now
     this.held = [];
+    // Holes within what comes merged next, as the connection `from` told them.
+    this.ahead = [];
   }
 
   /** What the gateway is to be asked for: the most demanding of all readers. */
@@ -49,7 +51,8 @@ export class Channel {
   }
 
   /** Takes a checked `tick` or `gap` of the stream that counts; false where it is old. */
-  take(m, now) {
+  take(m, now, from) {
+    if (from !== this.from) Object.assign(this, { from, ahead: [] });
     const isGap = m.type === 'gap', end = isGap ? m.to : m.seq;
     const order = isGap || !this.epoch ? 0 : compare(m.epoch, this.epoch);
     if (order < 0) return false;
@@ -58,15 +61,21 @@ export class Channel {
       this.broken = false;
       return false;
     }
-    const start = isGap ? m.from - 1 : m.seq - (m.merged ?? 1);
+    // What is missing in the middle of a merged tick is announced before it, and ticks before the hole come with it.
+    if (isGap && this.epoch && m.from > this.seq + 1 && this.mayMerge() && !this.ahead[63]) return !!this.ahead.push(m);
+    const ahead = isGap ? [] : this.ahead;
+    const holes = order ? 0 : ahead.reduce((sum, hole) => sum + hole.missed, 0);
+    const start = isGap ? m.from - 1 : m.seq - (m.merged ?? 1) - holes;
     if (order > 0) {
       // How many of the old epoch are missing nobody can say, where the stream was cut.
       if (this.broken) this.tell(this.gap(this.seq + 1, null), now);
     } else if (this.epoch && start > this.seq) {
       this.tell(this.gap(this.seq + 1, start), now);
     } else if (this.epoch && start < this.seq) {
-      m = isGap ? { ...m, from: this.seq + 1, missed: end - this.seq } : { ...m, merged: end - this.seq };
+      m = isGap ? { ...m, from: this.seq + 1, missed: end - this.seq } : { ...m, merged: Math.max(1, end - this.seq - holes) };
     }
+    if (!isGap) this.ahead = [];
+    for (const hole of ahead) this.tell({ ...hole, epoch: this.epoch }, now);
     if (isGap) m = { ...m, epoch: this.epoch };
     else Object.assign(this, { epoch: m.epoch, last: m, broken: false });
     if (this.epoch) this.seq = end;

@@ -407,7 +407,7 @@ export class Core {
 
   #take(channel, m, conn) {
     const now = this.env.now(), isTick = m.type === 'tick';
-    if (!channel.take(m, now)) return void this.stats.duplicates++;
+    if (!channel.take(m, now, conn)) return void this.stats.duplicates++;
     this.stats[isTick ? 'ticks' : 'gaps']++;
     if (!isTick || m.snapshot || now - conn.since < QUIET_MS || !isCount(m.receivedAt)) return;
     this.lag.ticks++;

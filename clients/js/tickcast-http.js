@@ -136,7 +136,9 @@ export class HttpSocket {
     }
     if (m.type === 'tick' || m.type === 'gap') {
       const want = wants.find(({ symbol, spelling }) => m.symbol === (spelling ?? symbol));
-      if (want) want.position = m.type === 'tick' ? { epoch: m.epoch, seq: m.seq } : want.position && { ...want.position, seq: m.to };
+      // A hole further on is in the middle of a merged tick, which is still to come.
+      if (want && m.type === 'tick') want.position = { epoch: m.epoch, seq: m.seq };
+      else if (want?.position && m.from <= want.position.seq + 1) want.position.seq = m.to;
     }
     this.tell(m);
   }

@@ -371,6 +371,35 @@ test('ticks told twice or of an older epoch are dropped', () => {
   assert.equal(client.stats.duplicates, 5);
 });
 
+test('a hole in the middle of merged ticks leaves the ticks around it delivered', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD', { mode: 'latest' });
+  ticks(world, 'EURUSD', 3);
+  const [link] = gateway.links, of = { source: 'sim', symbol: 'EURUSD' }, before = witness.events.length;
+  link.down({ type: 'gap', ...of, from: 6, to: 7, missed: 2 });
+  link.down({ type: 'gap', ...of, from: 9, to: 9, missed: 1 });
+  world.pass(10);
+  assert.equal(witness.events.length, before, 'it is told with the tick');
+  link.down({ type: 'tick', ...of, epoch: '1', seq: 10, price: 1.5, merged: 4, high: 2, low: 1 });
+  world.pass(10);
+  const seen = witness.events.slice(before).map(({ type, from, to, missed, epoch, seq, merged }) => (type === 'gap' ? { from, to, missed, epoch } : { seq, merged }));
+  assert.deepEqual(seen, [{ from: 6, to: 7, missed: 2, epoch: '1' }, { from: 9, to: 9, missed: 1, epoch: '1' }, { seq: 10, merged: 4 }]);
+});
+
+test('a hole told just before the connection is cut is told once, by who goes on', () => {
+  const world = new World(), a = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD', { mode: 'latest' });
+  ticks(world, 'EURUSD', 3);
+  const [link] = a.links;
+  link.down({ type: 'gap', source: 'sim', symbol: 'EURUSD', from: 5, to: 5, missed: 1 });
+  world.pass(10);
+  link.end(1006, '');
+  world.pass(60000);
+  ticks(world, 'EURUSD', 3);
+  world.pass(100);
+  fine(witness);
+  assert.equal(witness.missed, 0, 'the gateway that goes on has it');
+  assert.equal(witness.ticks, 6);
+});
+
 // ---- moving
 
 for (const rate of [{}, { mode: 'latest', minIntervalMs: 50 }]) for (const history of [256, 0]) {
