@@ -4,8 +4,9 @@ use bytes::Bytes;
 use tickcast_model::{Body, ChannelEvent, Position, StateChange, SymbolState};
 
 use crate::fold::{Folds, Merged};
+use crate::frame::{Frame, Gap};
 use crate::protocol::ChannelWriter;
-use crate::ring::{Cursor, Frame, Gap, Item, Order, Ring};
+use crate::ring::{Cursor, Item, Order, Ring};
 
 /// What is known of one channel: its last ticks and its state.
 ///

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tickcast_model::Price;
 
-use crate::ring::{Frame, Gap};
+use crate::frame::{Frame, Gap};
 
 /// Extremes remembered of each kind. Prices that rise and fall need about the root of so many ticks, and a price that
 /// moves one way for longer than this lets go of the oldest.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use crate::feed::Feed;
 use crate::fold::Merged;
+use crate::frame::{Frame, Gap};
 use crate::hub::ChannelKey;
 use crate::protocol;
-use crate::ring::{Frame, Gap};
+use crate::reply::Reply;
 use crate::wire;
 
 pub use binary::BinaryForm;
@@ -27,19 +28,6 @@ pub enum Form {
     Binary(Box<BinaryForm>),
     /// Server-sent events.
     Events(Box<EventsForm>),
-}
-
-/// Something that is said to one client and comes before its ticks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Reply {
-    /// A JSON object.
-    Message(Bytes),
-    /// Asks for a sign of life.
-    Ping,
-    /// The answer to the client's ping, with its payload.
-    Pong(Bytes),
-    /// The last words: code and reason.
-    Close(u16, &'static str),
 }
 
 /// The channel something is said of.

@@ -5,8 +5,8 @@ use slab::Slab;
 use tickcast_model::{Body, ChannelEvent, Symbol, VenueId};
 
 use crate::feed::{Feed, Published, Reading};
+use crate::frame::Frame;
 use crate::protocol::ChannelWriter;
-use crate::ring::Frame;
 
 /// Which channel: one symbol of one venue.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -32,6 +32,8 @@ pub mod feed;
 /// What pending ticks come to when they are told as one.
 pub mod fold;
 pub mod form;
+/// One tick as browsers get it, and ticks they do not get.
+pub mod frame;
 /// What the parts share.
 pub mod gateway;
 /// Takes sockets out of HTTP.
@@ -61,6 +63,8 @@ pub mod poll;
 pub mod protocol;
 /// How a symbol is delivered to one client.
 pub mod rate;
+/// What is said to one client beside ticks.
+pub mod reply;
 /// The last ticks of one channel, and a reader's cursor.
 pub mod ring;
 /// What a client said, what it is told and what it wants.

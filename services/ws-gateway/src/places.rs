@@ -2,8 +2,8 @@ use std::fmt;
 
 use tickcast_model::{Position, Symbol};
 
+use crate::frame::Gap;
 use crate::protocol::Resume;
-use crate::ring::Gap;
 
 /// How far a client has got in each symbol of a request: one short text that any gateway goes on from.
 ///

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
+use tickcast_model::Tick;
 
 use super::*;
+use crate::wire::payload_of;
 
 fn frame(epoch: u64, seq: u64) -> Arc<Frame> {
     let json = format!("{{\"epoch\":\"{epoch}\",\"seq\":{seq}}}");

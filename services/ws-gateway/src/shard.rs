@@ -10,6 +10,7 @@ mod gather;
 mod rates;
 mod resume;
 mod socket;
+mod sub;
 mod writing;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -24,23 +25,25 @@ use slab::Slab;
 use tracing::{debug, debug_span};
 
 use crate::bulletin::BulletinSeat;
-use crate::form::{Form, Reply};
+use crate::form::Form;
 use crate::gateway::Gateway;
 use crate::hub::ChannelKey;
 use crate::limits::Place;
 use crate::mailbox::Mailbox;
 use crate::protocol::Request;
 use crate::rate::{Mode, OnSlow, Rate};
+use crate::reply::Reply;
 use crate::session::Action;
 use crate::wheel::Wheel;
 use crate::wire::{Broken, Received};
 
 use channels::Channels;
 pub use client::End;
-use client::{Client, Closing, Sub, special};
+use client::{Client, Closing};
 use resume::Waiting;
 pub(crate) use resume::{AHEAD_WITHIN, HISTORY_WITHIN};
 pub use socket::Socket;
+use sub::{Sub, special};
 use writing::Counts;
 
 /// A heartbeat is sent after this time without anything else (contract section 2).

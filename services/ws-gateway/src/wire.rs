@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes};
 
-use crate::form::Reply;
+use crate::reply::Reply;
 
 /// The longest payload of a ping, pong or close frame, in bytes (RFC 6455 section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;

@@ -9,10 +9,10 @@ use serde_json::Value;
 use tickcast_model::{Body, ChannelEvent, Position, Price, StateChange, Symbol, SymbolState, Tick, VenueId};
 use ws_gateway::feed::{Feed, Reading, Step};
 use ws_gateway::form::{EventsForm, Form, Of};
+use ws_gateway::frame::Gap;
 use ws_gateway::hub::ChannelKey;
 use ws_gateway::places::Places;
 use ws_gateway::protocol::ChannelWriter;
-use ws_gateway::ring::Gap;
 
 const SYMBOLS: [&str; 3] = ["EURUSD", "GER40.cash", "Ä/B"];
 

@@ -2,7 +2,7 @@ use super::{Of, Reply, put_merged_text};
 use crate::binary::{self, Full, Names};
 use crate::bits::Bits;
 use crate::fold::Merged;
-use crate::ring::{Frame, Gap};
+use crate::frame::{Frame, Gap};
 use crate::wire;
 
 /// Subprotocol `tickcast.v1.bin`: ticks as binary records, all else as JSON text. `docs/binary.md` has it byte by byte.

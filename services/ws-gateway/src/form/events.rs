@@ -1,9 +1,9 @@
 use super::{Of, Reply, merged_beginning};
 use crate::fold::Merged;
+use crate::frame::{Frame, Gap};
 use crate::hub::ChannelKey;
 use crate::places::Places;
 use crate::protocol;
-use crate::ring::{Frame, Gap};
 use crate::wire::payload_of;
 
 /// Server-sent events: each message is one event, whose id says how far its client has got in every symbol.

@@ -8,8 +8,8 @@ use tickcast_model::{Position, Price, StateChange, Symbol, SymbolState, Tick, Ve
 
 use super::ErrorCode;
 use crate::fold::Merged;
+use crate::frame::Gap;
 use crate::rate::{Mode, Rate};
-use crate::ring::Gap;
 
 /// Writes the messages of one channel; what is the same in all of them is written once.
 #[derive(Clone, Debug)]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use slab::Slab;
 use tickcast_model::Position;
 
-use super::client::{Sub, special};
 use super::number;
 use super::rates::Rates;
+use super::sub::{Sub, special};
 use crate::feed::{Feed, Reading};
+use crate::frame::Frame;
 use crate::hub::{ChannelKey, Hub, Seat};
 use crate::mailbox::Mailbox;
 use crate::rate::{Mode, OnSlow, Rate};
-use crate::ring::Frame;
 use crate::session::Held;
 
 /// The channels some of a shard's clients read.

@@ -8,8 +8,8 @@ use super::{
     code, number,
 };
 use crate::bulletin::Note;
-use crate::form::Reply;
 use crate::protocol;
+use crate::reply::Reply;
 use crate::session::World as _;
 
 /// What concerns every client of a shard: news, the gateway's stop, and the clocks.

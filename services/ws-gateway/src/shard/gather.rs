@@ -3,12 +3,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::channels::Channels;
-use super::client::{Client, Sub, special};
+use super::client::Client;
+use super::sub::{Sub, special};
 use super::{SLOW_WRITE_BYTES, WRITE_BYTES};
 use crate::feed::Step;
-use crate::form::{Form, Of, Reply};
+use crate::form::{Form, Of};
+use crate::frame::Gap;
 use crate::gateway::Gateway;
-use crate::ring::Gap;
+use crate::reply::Reply;
 use crate::session::World as _;
 
 /// What was put together for one write.

@@ -1,12 +1,12 @@
 use std::time::{Duration, Instant};
 
 use super::channels::Place;
-use super::client::special;
+use super::sub::special;
 use super::{Shard, Socket};
 use crate::answer::Answer;
-use crate::form::Reply;
 use crate::hub::ChannelKey;
 use crate::protocol::Subscribe;
+use crate::reply::Reply;
 use crate::session::World as _;
 
 /// So long an answer waits for the history of its channels, or a request for the venue's names.
