@@ -1,37 +1,40 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-/// An exact decimal price: `units` divided by ten to the power of `scale`.
-///
-/// A venue keeps one scale for all its prices (cTrader: 5), so two prices of one tick always share it.
+/// An exact decimal number: `units` divided by ten to the power of `scale`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Price {
+pub struct Decimal {
     units: i64,
     scale: u8,
 }
 
-impl Price {
-    /// The most decimal places a price can carry.
+/// A price in the instrument's quote currency.
+///
+/// A venue keeps one scale for all its prices (cTrader: 5), so two prices of one tick always share it.
+pub type Price = Decimal;
+
+impl Decimal {
+    /// The most decimal places a number can carry.
     pub const SCALE_MAX: u8 = 18;
-    /// The longest text of a price: sign, 19 digits, and the point.
+    /// The longest text of a number: sign, 19 digits, and the point.
     pub const TEXT_BYTES_MAX: usize = 21;
 
-    /// A price of `units` / 10^`scale`; `None` where the scale is above [`Price::SCALE_MAX`].
+    /// The number `units` / 10^`scale`; `None` where the scale is above [`Decimal::SCALE_MAX`].
     pub fn new(units: i64, scale: u8) -> Option<Self> {
         (scale <= Self::SCALE_MAX).then_some(Self { units, scale })
     }
 
-    /// The integer that travels: price × 10^`scale`.
+    /// The integer that travels: the number × 10^`scale`.
     pub fn units(self) -> i64 {
         self.units
     }
 
-    /// How many decimal places [`Price::units`] carries.
+    /// How many decimal places [`Decimal::units`] carries.
     pub fn scale(self) -> u8 {
         self.scale
     }
 
-    /// The exact middle of two prices of one scale; one decimal place finer where the sum is odd.
+    /// The exact middle of two numbers of one scale; one decimal place finer where the sum is odd.
     ///
     /// `None` where the scales differ or the result does not fit.
     pub fn mid(self, other: Self) -> Option<Self> {
@@ -45,23 +48,23 @@ impl Price {
         Self::new(sum.checked_mul(5)?, self.scale + 1)
     }
 
-    /// Which of two prices is higher, whatever their scales.
+    /// Which of two numbers is greater, whatever their scales.
     pub fn compare(self, other: Self) -> Ordering {
         if self.scale == other.scale {
             return self.units.cmp(&other.units);
         }
         // At most 19 digits and 18 more: within 128 bits.
         let scale = self.scale.max(other.scale);
-        let at_scale = |price: Self| i128::from(price.units) * 10i128.pow(u32::from(scale - price.scale));
+        let at_scale = |number: Self| i128::from(number.units) * 10i128.pow(u32::from(scale - number.scale));
         at_scale(self).cmp(&at_scale(other))
     }
 
-    /// Shows the price with at least `digits` decimals, and more where the value has more: nothing is rounded.
+    /// Shows the number with at least `digits` decimals, and more where the value has more: nothing is rounded.
     pub fn with_digits(self, digits: u8) -> impl fmt::Display {
-        WithDigits { price: self, digits }
+        WithDigits { number: self, digits }
     }
 
-    /// The text of [`Price::with_digits`], written into `buffer` without the formatting machinery.
+    /// The text of [`Decimal::with_digits`], written into `buffer` without the formatting machinery.
     pub fn text(self, digits: u8, buffer: &mut [u8; Self::TEXT_BYTES_MAX]) -> &str {
         let mut magnitude = self.units.unsigned_abs();
         let mut places = self.scale;
@@ -103,13 +106,13 @@ fn digit(number: u64) -> u8 {
 }
 
 struct WithDigits {
-    price: Price,
+    number: Decimal,
     digits: u8,
 }
 
 impl fmt::Display for WithDigits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.price.text(self.digits, &mut [0; Price::TEXT_BYTES_MAX]))
+        f.write_str(self.number.text(self.digits, &mut [0; Decimal::TEXT_BYTES_MAX]))
     }
 }
 
