@@ -1,6 +1,7 @@
 // Ticks of the subprotocol tickcast.v1.bin, read as docs/binary.md says: a frame in, the messages it means out.
 
 const signed = (n) => (n % 2 ? -(n + 1) / 2 : n / 2);
+const DETAILS = ['bidSize', 'askSize', 'volume', 'change', 'changePercent'];
 
 /** The table of one connection. `read(frame)` answers the ticks, and throws where bytes are not of this protocol. */
 export class BinaryReader {
@@ -15,7 +16,7 @@ export class BinaryReader {
 
   #step(at) {
     const flags = byte(at), [merged, isLag, isLast, isAsk, isSame, isBid] = [64, 32, 16, 8, 4, 2].map((bit) => !!(flags & bit));
-    if (flags & 1 || (isSame && (isAsk || !isBid))) throw new Error('bits that mean nothing');
+    if (isSame && (isAsk || !isBid)) throw new Error('bits that mean nothing');
     const entry = this.#table.get(varint(at));
     if (!entry) throw new Error('a step of a channel that was not named');
     if ((isBid && entry.bid === undefined) || ((isAsk || isSame) && entry.ask === undefined) || (isLast && entry.last === undefined)) throw new Error('a price that is not there');
@@ -26,6 +27,14 @@ export class BinaryReader {
     if (isAsk) entry.ask += signed(varint(at));
     if (isLast) entry.last += signed(varint(at));
     if (isLag) entry.lag += signed(varint(at));
+    if (flags & 1) {
+      const mask = bits(at, 31);
+      DETAILS.forEach((name, i) => {
+        if (!(mask >> i & 1)) return;
+        if (!entry.details?.[name]) throw new Error('a detail that is not there');
+        entry.details[name].units += signed(varint(at));
+      });
+    }
     entry.seq++;
     return message(entry, merged && { merged: 1, range: [0, 0] });
   }
@@ -35,14 +44,22 @@ export class BinaryReader {
     if (!has(8) && !before) throw new Error('a channel that was not named');
     const entry = has(8) ? { source: text(at), symbol: text(at), epoch: String(big(at)) } : { source: before.source, symbol: before.symbol, epoch: before.epoch };
     entry.seq = varint(at);
-    entry.places = byte(at);
-    if (entry.places > 18) throw new Error('too many places');
+    const marked = byte(at);
+    entry.places = places(marked & 127);
     if (has(1)) entry.bid = signed(varint(at));
     if (has(2)) entry.ask = signed(varint(at)) + (entry.bid ?? 0);
     if (has(4)) entry.last = signed(varint(at)) + (entry.bid ?? 0);
     entry.receivedAt = signed(varint(at));
     entry.lag = signed(varint(at));
     if (has(16)) entry.delayedS = varint(at);
+    if (marked & 128) {
+      const mask = bits(at, 63);
+      entry.details = {};
+      DETAILS.forEach((name, i) => {
+        if (mask >> i & 1) entry.details[name] = { places: places(byte(at)), units: signed(varint(at)) };
+      });
+      if (mask & 32) entry.session = text(at);
+    }
     let fold;
     if (has(64)) {
       fold = { merged: varint(at) };
@@ -55,8 +72,9 @@ export class BinaryReader {
   }
 }
 
-function message({ source, symbol, epoch, seq, places, bid, ask, last, receivedAt, lag, delayedS }, fold, isSnapshot) {
-  if (![bid ?? 0, ask ?? 0, last ?? 0, receivedAt, lag].every(Number.isSafeInteger)) throw new Error('a number that is too great');
+function message({ source, symbol, epoch, seq, places, bid, ask, last, receivedAt, lag, delayedS, details = {}, session }, fold, isSnapshot) {
+  const numbers = Object.entries(details);
+  if (![bid ?? 0, ask ?? 0, last ?? 0, receivedAt, lag, ...numbers.map(([, n]) => n.units)].every(Number.isSafeInteger)) throw new Error('a number that is too great');
   const unit = 10 ** places, m = { type: 'tick', source, symbol };
   if (bid !== undefined) m.bid = bid / unit;
   if (ask !== undefined) m.ask = ask / unit;
@@ -65,12 +83,27 @@ function message({ source, symbol, epoch, seq, places, bid, ask, last, receivedA
   if (isPriced) m.price = tenths / (unit * 10);
   Object.assign(m, { timestamp: receivedAt - lag, receivedAt, epoch, seq });
   if (delayedS !== undefined) m.delayedS = delayedS;
+  for (const [name, n] of numbers) m[name] = n.units / 10 ** n.places;
+  if (session !== undefined) m.session = session;
   if (isSnapshot) m.snapshot = true;
   if (fold) {
     m.merged = fold.merged;
     if (fold.range && (isPriced || fold.merged > 1)) [m.high, m.low] = fold.range.map((distance) => ((isPriced ? tenths : 0) + distance) / (unit * 10));
   }
   return m;
+}
+
+/** So many decimal places, if there can be so many. */
+function places(n) {
+  if (n > 18) throw new Error('too many places');
+  return n;
+}
+
+/** A byte that says what follows: something, and nothing but what these bits stand for. */
+function bits(at, allowed) {
+  const mask = byte(at);
+  if (!mask || mask & ~allowed) throw new Error('bits that mean nothing');
+  return mask;
 }
 
 function byte(at) {

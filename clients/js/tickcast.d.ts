@@ -35,6 +35,17 @@ export interface Tick {
   snapshot?: boolean;
   /** How late the venue delivers on purpose, seconds. */
   delayedS?: number;
+  /** What some venues tell besides, as they last said it; sizes and volume in the venue's units. */
+  bidSize?: number;
+  askSize?: number;
+  /** Traded since the trading day began. */
+  volume?: number;
+  /** From the last close, in quote currency. */
+  change?: number;
+  /** From the last close, in percent of it. */
+  changePercent?: number;
+  /** Phase of trading in the venue's word, such as `market` or `out_of_session`. */
+  session?: string;
   /** Ticks folded into this one, itself included. */
   merged?: number;
   /** Highest `price` of them. */

@@ -207,6 +207,7 @@ impl Entry {
             received_us: now.unix_us,
             snapshot,
             delayed_s: None,
+            details: None,
         }))
     }
 

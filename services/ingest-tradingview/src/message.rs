@@ -56,6 +56,10 @@ pub(crate) struct Fields<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     pub(crate) volume: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
+    pub(crate) ch: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(crate) chp: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
     pub(crate) current_session: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(crate) update_mode: Option<&'a RawValue>,
@@ -66,7 +70,7 @@ pub(crate) struct Fields<'a> {
 }
 
 /// The fields asked for: those of [`Fields`].
-pub(crate) const FIELDS: [&str; 11] = [
+pub(crate) const FIELDS: [&str; 13] = [
     "lp",
     "lp_time",
     "bid",
@@ -74,6 +78,8 @@ pub(crate) const FIELDS: [&str; 11] = [
     "bid_size",
     "ask_size",
     "volume",
+    "ch",
+    "chp",
     "current_session",
     "update_mode",
     "pricescale",

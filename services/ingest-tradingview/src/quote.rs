@@ -1,7 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tickcast_model::{Price, Tick};
+use tickcast_model::{Decimal, Details, Phase, Price, Tick};
 use tickcast_session::Now;
 
 use crate::message::{Fields, text_of};
@@ -18,7 +19,12 @@ pub(crate) struct Quote {
     pricescale: Option<u64>,
     minmov: Option<u64>,
     delayed_s: Option<u32>,
+    change: Option<Decimal>,
+    change_percent: Option<Decimal>,
+    session: Option<Phase>,
     is_open: Option<bool>,
+    /// Most decimals seen in each number of [`Details`]: told with as many, it has the same from tick to tick.
+    details_places: [u8; 5],
     /// When the last trade that was taken over came.
     traded_at: Duration,
 }
@@ -30,9 +36,9 @@ pub(crate) struct Market {
     last_time_s: Option<i64>,
     bid: Option<Price>,
     ask: Option<Price>,
-    bid_size: Option<Price>,
-    ask_size: Option<Price>,
-    volume: Option<Price>,
+    bid_size: Option<Decimal>,
+    ask_size: Option<Decimal>,
+    volume: Option<Decimal>,
 }
 
 /// What came of merging one message.
@@ -61,15 +67,22 @@ impl Quote {
         self.describe(fields);
         // With another delay the stamps begin anew, and so they do with a clock that was set back.
         let keeps_order = self.delayed_s == delayed_s && now.elapsed < self.traded_at + OVERTAKES_WITHIN;
-        let places = self.places;
-        let mut number = |field: Option<&RawValue>, into: &mut Option<Price>| match field
+        let mut read = |field: Option<&RawValue>, places, into: &mut Option<Decimal>| match field
             .map(|field| read_number(field.get(), places))
         {
             None => {}
-            Some(Some(Number::Value(price))) => *into = Some(price),
+            Some(Some(Number::Value(value))) => *into = Some(value),
             Some(Some(Number::Nothing)) => *into = None,
             Some(None) => is_odd = true,
         };
+        // What has nothing to do with the instrument's tick size has decimals of its own.
+        read(fields.bid_size, None, &mut self.market.bid_size);
+        read(fields.ask_size, None, &mut self.market.ask_size);
+        read(fields.volume, None, &mut self.market.volume);
+        read(fields.chp, None, &mut self.change_percent);
+        let places = self.places;
+        let mut number = |field, into: &mut Option<Price>| read(field, places, into);
+        number(fields.ch, &mut self.change);
         let market = &mut self.market;
         let mut time = None;
         number(fields.lp_time, &mut time);
@@ -90,9 +103,6 @@ impl Quote {
         }
         number(fields.bid, &mut market.bid);
         number(fields.ask, &mut market.ask);
-        number(fields.bid_size, &mut market.bid_size);
-        number(fields.ask_size, &mut market.ask_size);
-        number(fields.volume, &mut market.volume);
         if is_odd {
             merged.odd = Some("number");
         }
@@ -103,6 +113,10 @@ impl Quote {
         let stamped =
             time_s.is_some() && (market.last, market.last_time_s) != (before.last, before.last_time_s);
         merged.venue_time_ms = time_s.filter(|_| stamped).and_then(|time_s| time_s.checked_mul(1000));
+        let numbers = self.numbers();
+        for (seen, number) in self.details_places.iter_mut().zip(numbers) {
+            *seen = number.map_or(*seen, |number| number.scale().max(*seen));
+        }
         merged
     }
 
@@ -119,8 +133,27 @@ impl Quote {
             self.delayed_s = delay_of(text_of(mode).as_deref());
         }
         if let Some(session) = fields.current_session {
-            self.is_open = text_of(session).map(|session| session != "out_of_session");
+            let word = text_of(session);
+            self.is_open = word.as_deref().map(|word| word != "out_of_session");
+            self.session = word.as_deref().and_then(Phase::new);
         }
+    }
+
+    /// The numbers of [`Details`], as the venue wrote them.
+    fn numbers(&self) -> [Option<Decimal>; 5] {
+        let Market { bid_size, ask_size, volume, .. } = self.market;
+        [bid_size, ask_size, volume, self.change, self.change_percent]
+    }
+
+    fn details(&self) -> Option<Arc<Details>> {
+        let mut numbers = self.numbers();
+        for (number, places) in numbers.iter_mut().zip(self.details_places) {
+            *number = number.map(|number| with_scale(number, places).unwrap_or(number));
+        }
+        let [bid_size, ask_size, volume, change, change_percent] = numbers;
+        let session = self.session.clone();
+        let details = Details { bid_size, ask_size, volume, change, change_percent, session };
+        (details != Details::default()).then(|| Arc::new(details))
     }
 
     /// Both a trade and a book are known.
@@ -164,6 +197,7 @@ impl Quote {
             received_us: now.unix_us,
             snapshot,
             delayed_s: self.delayed_s,
+            details: self.details(),
         })
     }
 }
@@ -302,6 +336,37 @@ mod tests {
             merge(&mut quote, &format!(r#"{{"update_mode":{mode}}}"#));
             assert_eq!(quote.tick(NOW, None, false).unwrap().delayed_s, delayed_s, "{mode}");
         }
+    }
+
+    #[test]
+    fn sizes_volume_change_and_session_go_with_each_tick_with_decimals_of_their_own() {
+        let mut quote = Quote::default();
+        let details = |quote: &Quote| {
+            let details = quote.tick(NOW, None, false).unwrap().details?;
+            let shown =
+                |number: Option<Decimal>| number.map_or("-".into(), |it| it.with_digits(0).to_string());
+            let session = details.session.as_ref().map_or("-", Phase::as_str);
+            Some(format!("{} {session}", details.numbers().map(shown).join(" ")))
+        };
+        merge(&mut quote, r#"{"lp":182.5,"pricescale":100,"minmov":1}"#);
+        assert_eq!(details(&quote), None);
+        merge(&mut quote, r#"{"bid_size":3,"ask_size":0.12345,"volume":1.0345678912345678e+07,"ch":-0.35}"#);
+        assert_eq!(details(&quote).unwrap(), "3 0.12345 10345678.9123457 -0.35 - -");
+        merge(
+            &mut quote,
+            r#"{"chp":-0.19000000000000003,"ch":-0.3499999999999943,"current_session":"market"}"#,
+        );
+        assert_eq!(details(&quote).unwrap(), "3 0.12345 10345678.9123457 -0.35 -0.19 market");
+        merge(
+            &mut quote,
+            r#"{"volume":1e+100,"bid_size":null,"ask_size":0.5,"current_session":"pre_market"}"#,
+        );
+        assert_eq!(details(&quote).unwrap(), "- 0.5 - -0.35 -0.19 pre_market");
+        // A number keeps the decimals it had, so that steps between ticks stay short.
+        let kept = quote.tick(NOW, None, false).unwrap().details.unwrap().ask_size.unwrap();
+        assert_eq!((kept.units(), kept.scale()), (50_000, 5));
+        merge(&mut quote, &format!(r#"{{"current_session":"{}"}}"#, "x".repeat(33)));
+        assert_eq!(details(&quote).unwrap(), "- 0.5 - -0.35 -0.19 -");
     }
 
     #[test]

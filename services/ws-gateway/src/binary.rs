@@ -3,7 +3,7 @@
 //! A tick is told as a step from the one before it in its channel. The step is the same for everybody, so it is encoded
 //! once; who did not get the one before, or not on this connection, gets the tick in full.
 
-use tickcast_model::{Position, Price, Tick};
+use tickcast_model::{Decimal, Details, Position, Price, Tick};
 
 /// Bits of a step's first byte. A first byte without [`FULL`] is a step.
 mod step_bit {
@@ -15,6 +15,7 @@ mod step_bit {
     /// The ask moved by as much as the bid.
     pub(super) const ASK_LIKE_BID: u8 = 0x04;
     pub(super) const BID: u8 = 0x02;
+    pub(super) const DETAILS: u8 = 0x01;
 }
 
 /// The bit of the first byte that tells a full tick from a step.
@@ -31,12 +32,18 @@ mod full_bit {
     pub(super) const BID: u8 = 0x01;
 }
 
+/// The bit of the byte with the decimal places that says that details follow.
+const HAS_DETAILS: u8 = 0x80;
+
+/// The bit of the details' own first byte for their session; those below it are the numbers'.
+const SESSION: u8 = 0x20;
+
 /// The greatest number a price may be in units of its last place, so that a reader whose numbers are doubles computes
 /// the exact middle of two of them.
 const UNITS_MAX: u64 = 1 << 47;
 
 /// The longest step that is kept, without its first byte and its channel: a longer one is no gain over the full tick.
-const STEP_BYTES_MAX: usize = 14;
+const STEP_BYTES_MAX: usize = 30;
 
 /// A tick as what changed since the one before it in its channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,11 +57,12 @@ impl Step {
     /// The step from one tick to the next; `None` where it is not only the numbers that changed, or not by little.
     pub fn between(before: &Tick, after: &Tick) -> Option<Self> {
         let (from, to) = (Numbers::of(before)?, Numbers::of(after)?);
-        let sides = |numbers: &Numbers| numbers.sides().map(|side| side.is_some());
+        let sides = |numbers: &Numbers<'_>| numbers.sides().map(|side| side.is_some());
         if after.snapshot
             || from.places != to.places
             || sides(&from) != sides(&to)
             || before.delayed_s != after.delayed_s
+            || from.details.map(|it| &it.session) != to.details.map(|it| &it.session)
         {
             return None;
         }
@@ -78,7 +86,28 @@ impl Step {
         if lag != 0 {
             step.put_changed(step_bit::LAG, lag)?;
         }
+        step.put_details(from.details_numbers(), to.details_numbers())?;
         Some(step)
+    }
+
+    /// How much the numbers of the details changed; `None` where that is not all.
+    fn put_details(&mut self, from: [Option<Decimal>; 5], to: [Option<Decimal>; 5]) -> Option<()> {
+        let places = |numbers: [Option<Decimal>; 5]| numbers.map(|number| number.map(Decimal::scale));
+        if places(from) != places(to) {
+            return None;
+        }
+        let moved =
+            from.iter().zip(&to).map(|(from, to)| Some(to.as_ref()?.units() - from.as_ref()?.units()));
+        let moved = moved.enumerate().filter_map(|(bit, by)| by.filter(|by| *by != 0).map(|by| (bit, by)));
+        let mask = moved.clone().fold(0, |mask, (bit, _)| mask | 1 << bit);
+        if mask != 0 {
+            self.head |= step_bit::DETAILS;
+            self.put_byte(mask)?;
+        }
+        for (_, by) in moved {
+            self.put(by)?;
+        }
+        Some(())
     }
 
     fn put_changed(&mut self, bit: u8, value: i64) -> Option<()> {
@@ -91,13 +120,18 @@ impl Step {
         loop {
             let more = left >= 0x80;
             let byte = low_bits(left) | if more { 0x80 } else { 0 };
-            *self.rest.get_mut(usize::from(self.len))? = byte;
-            self.len += 1;
+            self.put_byte(byte)?;
             left >>= 7;
             if !more {
                 return Some(());
             }
         }
+    }
+
+    fn put_byte(&mut self, byte: u8) -> Option<()> {
+        *self.rest.get_mut(usize::from(self.len))? = byte;
+        self.len += 1;
+        Some(())
     }
 
     /// Appends the step as a record of this channel; `is_merged` where the reader merges ticks and this one is alone.
@@ -168,13 +202,12 @@ impl Full<'_> {
         put_varint(self.channel.into(), out);
         if let Some(names) = self.names {
             for text in [names.source, names.symbol] {
-                put_varint(text.len() as u64, out);
-                out.extend_from_slice(text.as_bytes());
+                put_text(text, out);
             }
             put_varint(self.position.epoch, out);
         }
         put_varint(self.position.seq, out);
-        out.push(numbers.places);
+        out.push(numbers.places | if numbers.details.is_some() { HAS_DETAILS } else { 0 });
         // The other prices are near the bid, where there is one.
         let base = numbers.bid.unwrap_or(0);
         if let Some(bid) = numbers.bid {
@@ -187,6 +220,9 @@ impl Full<'_> {
         put_signed(numbers.lag_ms, out);
         if let Some(delayed_s) = self.tick.delayed_s {
             put_varint(delayed_s.into(), out);
+        }
+        if let Some(details) = numbers.details {
+            put_details(details, out);
         }
         if let Some(merged) = self.merged {
             put_varint(merged.count, out);
@@ -201,7 +237,7 @@ impl Full<'_> {
 }
 
 /// A tick's numbers as this form has them.
-struct Numbers {
+struct Numbers<'a> {
     /// Decimal places of the prices below.
     places: u8,
     bid: Option<i64>,
@@ -210,11 +246,13 @@ struct Numbers {
     received_ms: i64,
     /// How much later than the venue's time that is.
     lag_ms: i64,
+    /// What else the venue tells, where that is anything.
+    details: Option<&'a Details>,
 }
 
-impl Numbers {
+impl<'a> Numbers<'a> {
     /// `None` where a number is too large, the prices have different scales, or there is no exact middle.
-    fn of(tick: &Tick) -> Option<Self> {
+    fn of(tick: &'a Tick) -> Option<Self> {
         let sides = [tick.bid, tick.ask, tick.last];
         let mut prices = sides.iter().flatten();
         let scale = prices.next().map_or(tick.digits.min(Price::SCALE_MAX), |price| price.scale());
@@ -235,15 +273,15 @@ impl Numbers {
         let [bid, ask, last] = units;
         let received_ms = tick.received_us.div_euclid(1000);
         let lag_ms = received_ms.checked_sub(tick.venue_time_ms.unwrap_or(received_ms))?;
-        let is_time = |ms: i64| ms.unsigned_abs() <= UNITS_MAX;
-        (is_time(received_ms) && is_time(lag_ms)).then_some(Self {
-            places,
-            bid,
-            ask,
-            last,
-            received_ms,
-            lag_ms,
-        })
+        let is_told = |number: i64| number.unsigned_abs() <= UNITS_MAX;
+        let details = tick.details.as_deref().filter(|details| **details != Details::default());
+        let numbers = Self { places, bid, ask, last, received_ms, lag_ms, details };
+        let mut others = numbers.details_numbers().into_iter().flatten().map(Decimal::units);
+        (is_told(received_ms) && is_told(lag_ms) && others.all(is_told)).then_some(numbers)
+    }
+
+    fn details_numbers(&self) -> [Option<Decimal>; 5] {
+        self.details.map(Details::numbers).unwrap_or_default()
     }
 
     fn sides(&self) -> [Option<i64>; 3] {
@@ -305,6 +343,25 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 
 fn put_signed(value: i64, out: &mut Vec<u8>) {
     put_varint(zigzag(value), out);
+}
+
+fn put_text(text: &str, out: &mut Vec<u8>) {
+    put_varint(text.len() as u64, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// All that is known of the details, and in the first byte what that is.
+fn put_details(details: &Details, out: &mut Vec<u8>) {
+    let numbers = details.numbers();
+    let mask = (0..).zip(numbers).fold(0, |mask, (bit, number)| mask | u8::from(number.is_some()) << bit);
+    out.push(mask | if details.session.is_some() { SESSION } else { 0 });
+    for number in numbers.into_iter().flatten() {
+        out.push(number.scale());
+        put_signed(number.units(), out);
+    }
+    if let Some(session) = &details.session {
+        put_text(session.as_str(), out);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use tickcast_model::{Symbol, VenueId};
+use tickcast_model::{Phase, Symbol, VenueId};
 
 use super::*;
 use crate::protocol::ChannelWriter;
@@ -19,6 +20,7 @@ fn quote(bid: i64, ask: i64, received_ms: i64, lag_ms: i64) -> Tick {
         received_us: received_ms * 1000 + 7,
         snapshot: false,
         delayed_s: None,
+        details: None,
     }
 }
 
@@ -121,7 +123,14 @@ impl Connection {
 
 type Case = (&'static str, fn(&mut Connection));
 
-const CASES: [Case; 10] = [
+/// Details with these numbers, each of which may be absent.
+fn details(numbers: [Option<Decimal>; 5], session: Option<&str>) -> Option<Arc<Details>> {
+    let [bid_size, ask_size, volume, change, change_percent] = numbers;
+    let session = session.map(|word| Phase::new(word).unwrap());
+    Some(Arc::new(Details { bid_size, ask_size, volume, change, change_percent, session }))
+}
+
+const CASES: [Case; 12] = [
     ("the connection of the page: a snapshot, and a tick after it", |out| {
         let mut euro = Channel::new(5, "ctrader", "EURUSD", 7, 41);
         out.full(&mut euro, true, true, quote(114_810, 114_821, 1_700_000_000_200, 77), None).frame();
@@ -168,6 +177,47 @@ const CASES: [Case; 10] = [
         out.step(&mut other, trade(-7, 2, 1_700_000_001_001), false);
         out.full(&mut apple, false, false, trade(18_252, 2, 1_700_000_002_000), None);
         out.step(&mut apple, trade(18_252, 2, 1_700_000_003_000), false).frame();
+    }),
+    ("sizes, volume, change and session, and how they go on", |out| {
+        let mut apple = Channel::new(1, "tradingview", "NASDAQ:AAPL", 2, 10);
+        let at = |last: i64, received_ms: i64| trade(last, 2, received_ms);
+        let all = |bid_size: i64, volume: i64, change: i64| {
+            [price(bid_size, 0), price(400, 0), price(volume, 1), price(change, 2), price(-19, 2)]
+        };
+        let first = details(all(300, 812_345, -35), Some("market"));
+        out.full(&mut apple, true, true, Tick { details: first, ..at(18_250, 1_700_000_000_000) }, None)
+            .frame();
+        for (moved, last) in [
+            (all(300, 812_355, -35), 18_250),
+            (all(100, 812_400, -34), 18_251),
+            (all(100, 812_400, -34), 18_252),
+        ] {
+            let details = details(moved, Some("market"));
+            out.step(&mut apple, Tick { details, ..at(last, 1_700_000_001_000) }, false);
+        }
+        out.frame();
+        // What is not only a number that moved comes in full.
+        let finer = [None, None, price(8_124_005, 2), None, None];
+        let after = details(finer, Some("out_of_session"));
+        out.full(&mut apple, false, false, Tick { details: after, ..at(18_252, 1_700_000_002_000) }, None);
+        let alone = details([None; 5], Some("out_of_session"));
+        out.full(&mut apple, false, false, Tick { details: alone, ..at(18_252, 1_700_000_002_000) }, None);
+        out.full(&mut apple, false, false, at(18_252, 1_700_000_002_000), None);
+        out.step(&mut apple, at(18_253, 1_700_000_003_000), false).frame();
+    }),
+    ("details of delayed and merged ticks", |out| {
+        let mut ibm = Channel::new(1, "tradingview", "NYSE:IBM", 2, 10);
+        let at = |volume: i64, received_ms: i64| Tick {
+            delayed_s: Some(900),
+            details: details([None, None, price(volume, 0), None, None], None),
+            ..trade(24_100, 2, received_ms)
+        };
+        let range = Some((price(2_411, 1).unwrap(), price(2_410, 1).unwrap()));
+        let merged = |count| Some(Merged { count, range });
+        out.full(&mut ibm, true, true, at(1_000, 1_700_000_000_000), None).frame();
+        ibm.position.seq += 4;
+        out.full(&mut ibm, false, false, at(1_400, 1_700_000_001_000), merged(5));
+        out.step(&mut ibm, at(1_500, 1_700_000_002_000), true).frame();
     }),
     ("a gap: the next tick comes in full, with its names again", |out| {
         let mut euro = Channel::new(5, "ctrader", "EURUSD", 7, 41);
@@ -249,7 +299,7 @@ const CASES: [Case; 10] = [
 ];
 
 /// What must be refused, with what it lacks. All but the first few follow a snapshot of channel 5.
-const BAD: [(&str, bool, &str); 18] = [
+const BAD: [(&str, bool, &str); 24] = [
     ("an empty frame", false, ""),
     ("a step in a channel of which nothing was told", false, "0001020304"),
     (
@@ -257,7 +307,13 @@ const BAD: [(&str, bool, &str); 18] = [
         false,
         "83052a05f4810e1690a3abfef9629a01",
     ),
-    ("a step with bit 0", true, "010500"),
+    ("details that change where there are none", true, "0105000102"),
+    ("a step with details of which none changes", true, "01050000"),
+    ("a step with a session", true, "01050020026162"),
+    ("details of which there are none", true, "83052a85f4810e1690a3abfef9629a0100"),
+    ("details with a bit that means nothing", true, "83052a85f4810e1690a3abfef9629a01400102"),
+    ("a size of nineteen decimal places", true, "83052a85f4810e1690a3abfef9629a01011302"),
+    ("a full tick that ends in its details", true, "83052a85f4810e1690a3abfef9629a010105"),
     ("an ask that moves in both ways", true, "0e05000202"),
     ("an ask that moves like a bid that does not", true, "040500"),
     ("a last trade that changes where there is none", true, "10050002"),
@@ -329,10 +385,19 @@ fn a_step_is_told_only_where_it_is_one() {
         Tick { ask: price(111, 4), ..usual.clone() },
         Tick { bid: price(1 << 48, 5), ..usual.clone() },
         Tick { received_us: i64::MAX, ..usual.clone() },
-        Tick { venue_time_ms: Some(i64::MIN), ..usual },
+        Tick { venue_time_ms: Some(i64::MIN), ..usual.clone() },
+        Tick { details: details([price(1, 0), None, None, None, None], None), ..usual },
     ];
     for other in others {
         assert_eq!(Step::between(&before, &other), None, "{other:?}");
+    }
+    let with = |volume, places, session| Tick {
+        details: details([None, None, price(volume, places), None, None], Some(session)),
+        ..before.clone()
+    };
+    assert!(Step::between(&with(7, 0, "market"), &with(9, 0, "market")).is_some());
+    for other in [with(70, 1, "market"), with(7, 0, "x"), with(1 << 48, 0, "market"), before.clone()] {
+        assert_eq!(Step::between(&with(7, 0, "market"), &other), None, "{other:?}");
     }
     // Too long to be kept: in full it is as short.
     let far = Tick { last: price(1 << 46, 5), ..quote(1 << 45, 1 << 44, 1 << 40, 1 << 39) };
@@ -347,6 +412,7 @@ fn what_does_not_fit_is_left_to_the_text_form() {
         Tick { ask: price(i64::MAX, 0), ..quote(0, 0, 0, 0) },
         Tick { ask: price(1, 4), ..quote(0, 0, 0, 0) },
         Tick { received_us: i64::MIN, ..quote(0, 0, 0, 0) },
+        Tick { details: details([price(i64::MAX, 3), None, None, None, None], None), ..quote(0, 0, 0, 0) },
     ];
     let full = |tick, merged| Full {
         channel: 0,

@@ -391,6 +391,7 @@ mod tests {
             received_us: 1,
             snapshot,
             delayed_s: None,
+            details: None,
         });
         ChannelEvent { symbol: Symbol::new("EURUSD").unwrap(), position: Position { epoch, seq }, body }
     }

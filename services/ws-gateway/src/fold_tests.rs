@@ -13,6 +13,7 @@ fn frame(epoch: u64, seq: u64, units: Option<i64>) -> Arc<Frame> {
         received_us: 0,
         snapshot: false,
         delayed_s: None,
+        details: None,
     };
     Arc::new(Frame::new(Position { epoch, seq }, tick, 0, b"{}"))
 }

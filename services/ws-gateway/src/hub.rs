@@ -265,6 +265,7 @@ mod tests {
             received_us: 0,
             snapshot: false,
             delayed_s: None,
+            details: None,
         });
         ChannelEvent { symbol: Symbol::new(symbol).unwrap(), position: Position { epoch: 1, seq }, body }
     }

@@ -19,6 +19,7 @@ fn tick(snapshot: bool) -> Tick {
         received_us: 0,
         snapshot,
         delayed_s: None,
+        details: None,
     }
 }
 

@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use prost::Message as _;
 use tickcast_model::{
-    AuthState, Body, Catalogue, Cause, CauseKind, ChannelEvent, DataState, Instrument, Lease, LinkState,
-    Position, Price, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId,
+    AuthState, Body, Catalogue, Cause, CauseKind, ChannelEvent, DataState, Decimal, Details, Instrument,
+    Lease, LinkState, Phase, Position, Price, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId,
 };
 
 use crate::{BusError, wire};
@@ -24,6 +26,7 @@ pub fn encode_channel_event(event: &ChannelEvent) -> Vec<u8> {
                 received_us: tick.received_us,
                 snapshot: tick.snapshot,
                 delayed_s: tick.delayed_s,
+                details: tick.details.as_deref().map(encode_details),
             })
         }
         Body::State(state) => wire::channel_event::Body::State(wire::SymbolState {
@@ -47,6 +50,14 @@ pub fn encode_channel_event(event: &ChannelEvent) -> Vec<u8> {
         body: Some(body),
     }
     .encode_to_vec()
+}
+
+fn encode_details(details: &Details) -> wire::Details {
+    let [bid_size, ask_size, volume, change, change_percent] = details.numbers().map(|number| {
+        number.map(|number| wire::Decimal { units: number.units(), scale: number.scale().into() })
+    });
+    let session = details.session.as_ref().map(|phase| phase.as_str().to_owned());
+    wire::Details { bid_size, ask_size, volume, change, change_percent, session }
 }
 
 /// Reads a channel event.
@@ -93,6 +104,26 @@ fn decode_tick(tick: &wire::Tick) -> Result<Tick, BusError> {
         received_us: tick.received_us,
         snapshot: tick.snapshot,
         delayed_s: tick.delayed_s,
+        details: tick.details.as_ref().map(decode_details).transpose()?.map(Arc::new),
+    })
+}
+
+fn decode_details(details: &wire::Details) -> Result<Details, BusError> {
+    let number = |number: Option<wire::Decimal>| match number {
+        Some(wire::Decimal { units, scale }) => {
+            let number = u8::try_from(scale).ok().and_then(|scale| Decimal::new(units, scale));
+            number.ok_or(BusError::Meaning("scale")).map(Some)
+        }
+        None => Ok(None),
+    };
+    let session = details.session.as_deref();
+    Ok(Details {
+        bid_size: number(details.bid_size)?,
+        ask_size: number(details.ask_size)?,
+        volume: number(details.volume)?,
+        change: number(details.change)?,
+        change_percent: number(details.change_percent)?,
+        session: session.map(|word| Phase::new(word).ok_or(BusError::Meaning("session"))).transpose()?,
     })
 }
 
@@ -270,7 +301,7 @@ mod tests {
                 symbol: Symbol::new("EURUSD").unwrap(),
                 position: Position { epoch: 7, seq },
                 body: Body::Tick(Tick { bid: at(bid), ask: at(ask), last: None, digits, venue_time_ms: time,
-                                        received_us: 5, snapshot, delayed_s }),
+                                        received_us: 5, snapshot, delayed_s, details: None }),
             };
             prop_assert_eq!(decode_channel_event(&encode_channel_event(&event)).unwrap(), event);
         }

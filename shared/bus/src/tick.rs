@@ -3,13 +3,20 @@
 //! The generated code says what is right; what is here does the same for the shape nearly all messages have, and hands
 //! everything else over to it.
 
+use std::sync::Arc;
+
 use bytes::BufMut;
-use tickcast_model::{Body, ChannelEvent, Position, Price, Symbol, Tick};
+use tickcast_model::{Body, ChannelEvent, Decimal, Details, Phase, Position, Price, Symbol, Tick};
 
 use crate::{BusError, decode_channel_event, encode_channel_event};
 
-/// The longest body of a tick: five numbers of up to ten bytes, one of up to five, two of up to three, a flag, and their keys.
-const TICK_BYTES_MAX: usize = 80;
+/// The longest number with decimals of its own: up to ten bytes, up to one, and their keys.
+const DECIMAL_BYTES_MAX: usize = 13;
+/// The longest details: five such numbers, a phase, and keys and lengths.
+const DETAILS_BYTES_MAX: usize = 5 * (2 + DECIMAL_BYTES_MAX) + 2 + Phase::BYTES_MAX;
+/// The longest body of a tick: five numbers of up to ten bytes, one of up to five, two of up to three, a flag, details, and
+/// their keys.
+const TICK_BYTES_MAX: usize = 80 + 2 + DETAILS_BYTES_MAX;
 /// The longest message: a body, a symbol, two numbers of up to ten bytes, and keys and lengths.
 const EVENT_BYTES_MAX: usize = TICK_BYTES_MAX + Symbol::BYTES_MAX + 32;
 const VARINT: u64 = 0;
@@ -20,21 +27,12 @@ const BYTES: u64 = 2;
 pub fn put_channel_event(out: &mut impl BufMut, event: &ChannelEvent) {
     let Body::Tick(tick) = &event.body else { return out.put_slice(&encode_channel_event(event)) };
     // Put together on the stack: a growing buffer would be asked for room byte by byte.
-    let mut body = [0; TICK_BYTES_MAX];
-    let mut left = &mut body[..];
-    put_tick(&mut left, tick);
-    let body_len = TICK_BYTES_MAX - left.len();
     let mut message = [0; EVENT_BYTES_MAX];
     let mut left = &mut message[..];
-    let symbol = event.symbol.as_str().as_bytes();
-    put_key(&mut left, 1, BYTES);
-    put_varint(&mut left, symbol.len() as u64);
-    left.put_slice(symbol);
+    put_bytes(&mut left, 1, event.symbol.as_str().as_bytes());
     put_unless_zero(&mut left, 2, event.position.epoch);
     put_unless_zero(&mut left, 3, event.position.seq);
-    put_key(&mut left, 4, BYTES);
-    put_varint(&mut left, body_len as u64);
-    left.put_slice(&body[..body_len]);
+    put_message::<TICK_BYTES_MAX>(&mut left, 4, |body| put_tick(body, tick));
     let message_len = EVENT_BYTES_MAX - left.len();
     out.put_slice(&message[..message_len]);
 }
@@ -59,6 +57,38 @@ fn put_tick(out: &mut &mut [u8], tick: &Tick) {
         put_key(out, 9, VARINT);
         put_varint(out, delayed_s.into());
     }
+    if let Some(details) = &tick.details {
+        put_message::<DETAILS_BYTES_MAX>(out, 10, |out| put_details(out, details));
+    }
+}
+
+fn put_details(out: &mut &mut [u8], details: &Details) {
+    for (key, number) in (1..).zip(details.numbers()) {
+        if let Some(number) = number {
+            put_message::<DECIMAL_BYTES_MAX>(out, key, |out| {
+                put_unless_zero(out, 1, zigzag(number.units()));
+                put_unless_zero(out, 2, number.scale().into());
+            });
+        }
+    }
+    if let Some(session) = &details.session {
+        put_bytes(out, 6, session.as_str().as_bytes());
+    }
+}
+
+/// A message in the message, of at most so many bytes: its length goes before it.
+fn put_message<const BYTES_MAX: usize>(out: &mut &mut [u8], number: u64, put: impl Fn(&mut &mut [u8])) {
+    let mut body = [0; BYTES_MAX];
+    let mut left = &mut body[..];
+    put(&mut left);
+    let length = BYTES_MAX - left.len();
+    put_bytes(out, number, &body[..length]);
+}
+
+fn put_bytes(out: &mut &mut [u8], number: u64, bytes: &[u8]) {
+    put_key(out, number, BYTES);
+    put_varint(out, bytes.len() as u64);
+    out.put_slice(bytes);
 }
 
 /// What stands for itself where it is absent is not written (proto3).
@@ -126,8 +156,13 @@ fn read_event(symbol: &Symbol, mut bytes: &[u8]) -> Option<(Position, Tick)> {
 fn read_tick(mut bytes: &[u8]) -> Option<Tick> {
     let (mut bid, mut ask, mut last, mut scale, mut digits) = (None, None, None, 0, 0);
     let (mut venue_time_ms, mut received_us, mut snapshot, mut delayed_s) = (None, 0, false, None);
+    let mut details = None;
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
+        if key == 0x52 && details.is_none() {
+            details = Some(Arc::new(read_details(slice(&mut bytes)?)?));
+            continue;
+        }
         let value = varint(&mut bytes)?;
         match key {
             0x08 => bid = Some(unzigzag(value)),
@@ -154,7 +189,46 @@ fn read_tick(mut bytes: &[u8]) -> Option<Tick> {
         received_us,
         snapshot,
         delayed_s,
+        details,
     })
+}
+
+fn read_details(mut bytes: &[u8]) -> Option<Details> {
+    let mut details = Details::default();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        let value = slice(&mut bytes)?;
+        let number = match key {
+            0x0a => &mut details.bid_size,
+            0x12 => &mut details.ask_size,
+            0x1a => &mut details.volume,
+            0x22 => &mut details.change,
+            0x2a => &mut details.change_percent,
+            0x32 => {
+                details.session = Some(Phase::new(std::str::from_utf8(value).ok()?)?);
+                continue;
+            }
+            _ => return None,
+        };
+        // A second one would have to be merged with the first.
+        number.is_none().then_some(())?;
+        *number = Some(read_decimal(value)?);
+    }
+    Some(details)
+}
+
+fn read_decimal(mut bytes: &[u8]) -> Option<Decimal> {
+    let (mut units, mut scale) = (0, 0);
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        let value = varint(&mut bytes)?;
+        match key {
+            0x08 => units = unzigzag(value),
+            0x10 => scale = value,
+            _ => return None,
+        }
+    }
+    Decimal::new(units, u8::try_from(scale).ok()?)
 }
 
 /// A number of one to ten bytes.
@@ -193,11 +267,23 @@ mod tests {
         Symbol::new("GER40.cash").unwrap()
     }
 
+    fn details() -> impl Strategy<Value = Details> {
+        let number = (any::<i64>(), 0u8..=18).prop_map(|(units, scale)| Decimal::new(units, scale).unwrap());
+        let numbers = proptest::array::uniform5(proptest::option::of(number));
+        (numbers, proptest::option::of("[a-z_é]{1,16}")).prop_map(|(numbers, session)| {
+            let [bid_size, ask_size, volume, change, change_percent] = numbers;
+            let session = session.map(|word| Phase::new(&word).unwrap());
+            Details { bid_size, ask_size, volume, change, change_percent, session }
+        })
+    }
+
     fn events() -> impl Strategy<Value = ChannelEvent> {
         let prices = proptest::array::uniform3(proptest::option::of(any::<i64>()));
         let times = (proptest::option::of(any::<i64>()), any::<i64>(), proptest::option::of(any::<u32>()));
-        (prices, 0u8..=18, any::<u8>(), times, any::<bool>(), any::<u64>(), 1u64..).prop_map(
-            |(prices, scale, digits, (venue_time_ms, received_us, delayed_s), snapshot, epoch, seq)| {
+        let rest = (times, any::<bool>(), proptest::option::of(details()));
+        (prices, 0u8..=18, any::<u8>(), rest, any::<u64>(), 1u64..).prop_map(
+            |(prices, scale, digits, (times, snapshot, details), epoch, seq)| {
+                let (venue_time_ms, received_us, delayed_s) = times;
                 let [bid, ask, last] =
                     prices.map(|units| units.map(|units| Price::new(units, scale).unwrap()));
                 ChannelEvent {
@@ -212,6 +298,7 @@ mod tests {
                         received_us,
                         snapshot,
                         delayed_s,
+                        details: details.map(Arc::new),
                     }),
                 }
             },
@@ -272,6 +359,14 @@ mod tests {
     #[test]
     fn the_longest_message_fits() {
         let least = Price::new(i64::MIN, 18);
+        let details = Details {
+            bid_size: least,
+            ask_size: least,
+            volume: least,
+            change: least,
+            change_percent: least,
+            session: Phase::new(&"S".repeat(Phase::BYTES_MAX)),
+        };
         let tick = Tick {
             bid: least,
             ask: least,
@@ -281,6 +376,7 @@ mod tests {
             received_us: -1,
             snapshot: true,
             delayed_s: Some(u32::MAX),
+            details: Some(Arc::new(details)),
         };
         let position = Position { epoch: u64::MAX, seq: u64::MAX };
         let symbol = Symbol::new(&"S".repeat(Symbol::BYTES_MAX)).unwrap();

@@ -112,6 +112,7 @@ mod tests {
             received_us: 0,
             snapshot: false,
             delayed_s: None,
+            details: None,
         };
         event(symbol, seq, Body::Tick(quote))
     }

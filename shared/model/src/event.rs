@@ -1,4 +1,6 @@
-use crate::{Price, Symbol};
+use std::sync::Arc;
+
+use crate::{Details, Price, Symbol};
 
 /// Where an event stands in its channel: the publishing ingest's incarnation and a number that grows by one per tick.
 ///
@@ -31,6 +33,8 @@ pub struct Tick {
     /// How old the venue's data is by intention, in seconds: 0 where it is not real time and the venue does not say by how
     /// much; absent where it is real time.
     pub delayed_s: Option<u32>,
+    /// What else the venue tells of the market; absent where it tells none of it.
+    pub details: Option<Arc<Details>>,
 }
 
 impl Tick {

@@ -4,6 +4,7 @@
 
 mod cause;
 mod decimal;
+mod details;
 mod event;
 mod health;
 mod hop;
@@ -14,6 +15,7 @@ mod venue;
 
 pub use cause::{Cause, CauseKind};
 pub use decimal::{Decimal, Price};
+pub use details::{Details, Phase};
 pub use event::{Body, ChannelEvent, Position, StateChange, SymbolState, Tick};
 pub use health::{AuthState, DataState, LinkState, VenueHealth};
 pub use hop::Hop;

@@ -158,6 +158,7 @@ mod tests {
             received_us,
             snapshot: false,
             delayed_s: None,
+            details: None,
         }
     }
 

@@ -185,6 +185,7 @@ impl Flood {
                 received_us: 0,
                 snapshot: false,
                 delayed_s: None,
+                details: None,
             }),
         };
         let channels =

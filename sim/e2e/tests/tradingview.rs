@@ -7,6 +7,7 @@
     reason = "how soon a refusal comes is worth seeing where tests are run by hand"
 )]
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -113,6 +114,47 @@ async fn on_the_bus_each_name_has_a_subject_of_its_own_and_is_written_out_inside
             }
         }
     }
+}
+
+#[tokio::test]
+async fn sizes_volume_change_and_session_reach_clients_and_the_bus_alike() {
+    let spine = Spine::start(setup()).await;
+    let bus = async_nats::connect(spine.nats.url()).await.unwrap();
+    let name = NAMES[0];
+    let subject = tick_subject(&VenueId::new("tradingview").unwrap(), &Symbol::new(name).unwrap());
+    let mut channel = bus.subscribe(subject).await.unwrap();
+    let mut client = spine.client().await;
+    client.subscribe(&[name]).await;
+    let mut told = HashMap::new();
+    for _ in 0..10 {
+        let message = timeout(DEADLINE, channel.next()).await.expect("a tick in time").unwrap();
+        let event = decode_channel_event(&message.payload).unwrap();
+        let Body::Tick(tick) = event.body else { continue };
+        let details = tick.details.expect("the venue tells more than prices");
+        told.insert(event.position.seq, details);
+    }
+    let mut volumes = HashSet::new();
+    let common = *told.keys().max().unwrap();
+    client.back_to(0);
+    loop {
+        let tick = client.tick(name).await;
+        let seq = tick["seq"].as_u64().unwrap();
+        let Some(details) = told.get(&seq) else { continue };
+        let members = ["bidSize", "askSize", "volume", "change", "changePercent"];
+        for (member, number) in members.into_iter().zip(details.numbers()) {
+            let text = number.expect("all of them").with_digits(0).to_string();
+            assert_eq!(tick[member].as_f64(), text.parse().ok(), "{member} of {tick}");
+        }
+        assert_eq!(
+            (&tick["session"], details.session.as_ref().unwrap().as_str()),
+            (&json!("market"), "market")
+        );
+        volumes.insert(tick["volume"].to_string());
+        if seq == common {
+            break;
+        }
+    }
+    assert!(volumes.len() > 1, "it grows: {volumes:?}");
 }
 
 #[tokio::test]

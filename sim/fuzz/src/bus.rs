@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use tickcast_bus::{
     decode_catalogue, decode_channel_event, decode_channel_event_of, decode_health, decode_lease,
     decode_token, encode_catalogue, encode_channel_event, encode_health, encode_lease, encode_token,
     put_channel_event, venue_of_subject,
 };
-use tickcast_model::{Body, Symbol, VenueId};
+use tickcast_model::{Body, ChannelEvent, Decimal, Details, Phase, Position, Price, Symbol, Tick, VenueId};
 
 use crate::input::Input;
 
@@ -60,9 +62,24 @@ fn event(bytes: &[u8]) {
     assert_eq!(decode_channel_event_of(&event.symbol, &put).unwrap(), event);
 }
 
+fn details(input: &mut Input<'_>) -> Details {
+    let mut number = || {
+        let scale = u8::try_from(input.below(usize::from(Decimal::SCALE_MAX) + 1)).unwrap();
+        let units = input.number().cast_signed();
+        input.bit().then(|| Decimal::new(units, scale)).flatten()
+    };
+    Details {
+        bid_size: number(),
+        ask_size: number(),
+        volume: number(),
+        change: number(),
+        change_percent: number(),
+        session: input.bit().then(|| Phase::new("pré_market")).flatten(),
+    }
+}
+
 /// A tick as we write it with some of its bytes changed: both ways to read agree on what it says, or that it says nothing.
 pub(crate) fn ticks(bytes: &[u8]) {
-    use tickcast_model::{ChannelEvent, Position, Price, Tick};
     let mut input = Input::new(bytes);
     let scale = u8::try_from(input.below(usize::from(Price::SCALE_MAX) + 1)).unwrap();
     let price = |input: &mut Input<'_>| {
@@ -79,6 +96,7 @@ pub(crate) fn ticks(bytes: &[u8]) {
         received_us: input.number().cast_signed(),
         snapshot: input.bit(),
         delayed_s: input.bit().then(|| u32::try_from(input.number() >> 32).unwrap()),
+        details: input.bit().then(|| Arc::new(details(&mut input))),
     };
     let position = Position { epoch: input.number(), seq: input.number().max(1) };
     let symbol = Symbol::new("EUR/USD").unwrap();

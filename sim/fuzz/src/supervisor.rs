@@ -260,6 +260,7 @@ impl Rig {
                     received_us: self.now().unix_us,
                     snapshot: input.bit(),
                     delayed_s: None,
+                    details: None,
                 };
                 SessionOutput::Tick(symbol, tick)
             }

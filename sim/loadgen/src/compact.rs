@@ -19,6 +19,9 @@ pub struct CompactTick {
     pub seq: u64,
     pub snapshot: bool,
     pub delayed_s: Option<u64>,
+    /// `bidSize`, `askSize`, `volume`, `change` and `changePercent`, each as its units and its decimal places.
+    pub details: [Option<(i64, u8)>; 5],
+    pub session: Option<String>,
     pub merged: Option<u64>,
     pub range: Option<(i64, i64)>,
 }
@@ -42,6 +45,14 @@ impl CompactTick {
                 message[name] = decimal(units, places);
             }
         }
+        for (name, number) in DETAILS.into_iter().zip(self.details) {
+            if let Some((units, places)) = number {
+                message[name] = decimal(units, places);
+            }
+        }
+        if let Some(session) = &self.session {
+            message["session"] = json!(session);
+        }
         for (name, number) in [("merged", self.merged), ("delayedS", self.delayed_s)] {
             if let Some(number) = number {
                 message[name] = json!(number);
@@ -53,6 +64,9 @@ impl CompactTick {
         message
     }
 }
+
+/// What else a tick may say in numbers, in its order.
+const DETAILS: [&str; 5] = ["bidSize", "askSize", "volume", "change", "changePercent"];
 
 /// Why a binary frame cannot be read. The connection is of no use after that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -103,6 +117,8 @@ struct Entry {
     received_at: i64,
     lag: i64,
     delayed_s: Option<u64>,
+    details: [Option<(i64, u8)>; 5],
+    session: Option<String>,
 }
 
 impl CompactReader {
@@ -127,7 +143,7 @@ impl CompactReader {
         let bit = |number: u8| head >> number & 1 == 1;
         let (is_merged, has_lag, has_last, has_ask, ask_is_like_bid, has_bid) =
             (bit(6), bit(5), bit(4), bit(3), bit(2), bit(1));
-        if bit(0) || ask_is_like_bid && (has_ask || !has_bid) {
+        if ask_is_like_bid && (has_ask || !has_bid) {
             return Err(CompactError::Unknown);
         }
         let entry = self.channels.get_mut(&rest.varint()?).ok_or(CompactError::UnknownChannel)?;
@@ -154,6 +170,15 @@ impl CompactReader {
         if has_lag {
             entry.lag = sum(entry.lag, rest.signed()?)?;
         }
+        if bit(0) {
+            let mask = rest.mask(0x1F)?;
+            for (number, detail) in entry.details.iter_mut().enumerate() {
+                if mask >> number & 1 == 1 {
+                    let (units, _) = detail.as_mut().ok_or(CompactError::Unknown)?;
+                    *units = sum(*units, rest.signed()?)?;
+                }
+            }
+        }
         let mut tick = entry.tick()?;
         if is_merged {
             tick.merged = Some(1);
@@ -172,10 +197,8 @@ impl CompactReader {
             self.channels.get(&number).cloned().ok_or(CompactError::UnknownChannel)?
         };
         entry.seq = rest.varint()?;
-        entry.places = rest.byte()?;
-        if entry.places > 18 {
-            return Err(CompactError::Unknown);
-        }
+        let marked = rest.byte()?;
+        entry.places = places(marked & 0x7F)?;
         entry.bid = bit(0).then(|| rest.signed()).transpose()?;
         let base = entry.bid.unwrap_or(0);
         entry.ask = bit(1).then(|| sum(base, rest.signed()?)).transpose()?;
@@ -183,6 +206,17 @@ impl CompactReader {
         entry.received_at = rest.signed()?;
         entry.lag = rest.signed()?;
         entry.delayed_s = bit(4).then(|| rest.varint()).transpose()?;
+        (entry.details, entry.session) = Default::default();
+        if marked & 0x80 != 0 {
+            let mask = rest.mask(0x3F)?;
+            for (number, detail) in entry.details.iter_mut().enumerate() {
+                if mask >> number & 1 == 1 {
+                    let places = places(rest.byte()?)?;
+                    *detail = Some((rest.signed()?, places));
+                }
+            }
+            entry.session = (mask & 0x20 != 0).then(|| rest.text()).transpose()?;
+        }
         let mut tick = entry.tick()?;
         tick.snapshot = bit(5);
         if bit(6) {
@@ -224,6 +258,8 @@ impl Entry {
             seq: self.seq,
             snapshot: false,
             delayed_s: self.delayed_s,
+            details: self.details,
+            session: self.session.clone(),
             merged: None,
             range: None,
         })
@@ -234,6 +270,11 @@ fn sum(a: i64, b: i64) -> Result<i64, CompactError> {
     a.checked_add(b).filter(|sum| (-SIZE_MAX..=SIZE_MAX).contains(sum)).ok_or(CompactError::TooLarge)
 }
 
+/// So many decimal places, if there can be so many.
+fn places(count: u8) -> Result<u8, CompactError> {
+    if count <= 18 { Ok(count) } else { Err(CompactError::Unknown) }
+}
+
 /// The part of a frame not read yet.
 struct Rest<'a>(&'a [u8]);
 
@@ -242,6 +283,12 @@ impl<'a> Rest<'a> {
         let (first, rest) = self.0.split_first().ok_or(CompactError::Short)?;
         self.0 = rest;
         Ok(*first)
+    }
+
+    /// A byte that says what follows: something, and nothing but what these bits stand for.
+    fn mask(&mut self, bits: u8) -> Result<u8, CompactError> {
+        let mask = self.byte()?;
+        if mask != 0 && mask & !bits == 0 { Ok(mask) } else { Err(CompactError::Unknown) }
     }
 
     fn varint(&mut self) -> Result<u64, CompactError> {

@@ -71,6 +71,7 @@ impl FeedPlan {
                 received_us: sent_us,
                 snapshot,
                 delayed_s: None,
+                details: None,
             }),
         }
     }

@@ -3,12 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test; the lint knows only functions marked as one")]
 
+mod support;
+
 use loadgen::CompactReader;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tickcast_model::{Position, Price, Symbol, Tick, VenueId};
 use ws_gateway::binary::{Full, Merged, Names, Step};
 use ws_gateway::protocol::ChannelWriter;
+
+use support::any_details;
 
 fn vectors() -> Value {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/binary-vectors.json");
@@ -95,8 +99,8 @@ fn any_tick() -> impl Strategy<Value = Tick> {
     let time = prop_oneof![9 => 0i64..100_000_000, 1 => any::<i64>()];
     let delayed = prop_oneof![9 => Just(None), 1 => any::<Option<u32>>()];
     let digits = prop_oneof![9 => Just(5u8), 1 => any::<u8>()];
-    (sides, time.clone(), prop::option::of(time), any::<bool>(), delayed, digits).prop_map(
-        |((bid, ask, last), received_us, venue_time_ms, snapshot, delayed_s, digits)| Tick {
+    (sides, time.clone(), prop::option::of(time), any::<bool>(), delayed, digits, any_details()).prop_map(
+        |((bid, ask, last), received_us, venue_time_ms, snapshot, delayed_s, digits, details)| Tick {
             bid,
             ask,
             last,
@@ -105,6 +109,7 @@ fn any_tick() -> impl Strategy<Value = Tick> {
             received_us,
             snapshot: snapshot && received_us % 16 == 0,
             delayed_s,
+            details,
         },
     )
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test; the lint knows only functions marked as one")]
 
+mod support;
+
 use loadgen::{CompactReader, FrameReader, Message};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -13,6 +15,8 @@ use ws_gateway::frame::Gap;
 use ws_gateway::hub::ChannelKey;
 use ws_gateway::places::Places;
 use ws_gateway::protocol::ChannelWriter;
+
+use support::any_details;
 
 const SYMBOLS: [&str; 3] = ["EURUSD", "GER40.cash", "Ä/B"];
 
@@ -46,8 +50,9 @@ fn any_tick() -> impl Strategy<Value = Tick> {
         prop::option::of(0i64..10_000),
         prop::bool::weighted(0.1),
         delayed,
+        any_details(),
     )
-        .prop_map(|(bid, ask, last, received_us, venue_time_ms, snapshot, delayed_s)| Tick {
+        .prop_map(|(bid, ask, last, received_us, venue_time_ms, snapshot, delayed_s, details)| Tick {
             bid: bid.and_then(|units| Price::new(units, 5)),
             ask: ask.and_then(|units| Price::new(units, 5)),
             last: last.and_then(|units| Price::new(units, 5)),
@@ -56,6 +61,7 @@ fn any_tick() -> impl Strategy<Value = Tick> {
             received_us,
             snapshot,
             delayed_s,
+            details,
         })
 }
 
@@ -255,6 +261,7 @@ fn no_step_is_told_from_a_tick_that_came_as_text() {
         received_us: 0,
         snapshot: false,
         delayed_s: None,
+        details: None,
     };
     let publish = |bid| Op::Publish { channel: 0, skip: 0, is_new_epoch: false, tick: tick(bid) };
     let read = |merged| Op::Read { channel: 0, merged };

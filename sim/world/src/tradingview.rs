@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ingest_tradingview::{Limits, SessionSettings, TradingViewSession};
 use sim_tradingview::{Fault, LineId, VenueSettings, Wired, WiredOutput};
-use tickcast_model::{Price, Symbol, Tick};
+use tickcast_model::{Details, Price, Symbol, Tick};
 use tickcast_session::{DialPace, Now};
 
 use crate::trouble::Case;
@@ -166,7 +166,11 @@ slowly).";
 
     fn assert_true(&self, line: LineId, symbol: &Symbol, tick: &Tick) {
         let id = self.wired.connection(line).expect("a WebSocket");
-        for (field, shown) in [("lp", tick.last), ("bid", tick.bid), ("ask", tick.ask)] {
+        let prices = [("lp", tick.last), ("bid", tick.bid), ("ask", tick.ask)];
+        let others = ["bid_size", "ask_size", "volume", "ch", "chp"];
+        let details =
+            others.into_iter().zip(tick.details.as_deref().map(Details::numbers).unwrap_or_default());
+        for (field, shown) in prices.into_iter().chain(details) {
             let told = self.wired.venue().told(id, symbol.as_str(), field);
             let is_same = match (shown, told) {
                 (Some(shown), Some(told)) => (value(shown) - told).abs() <= told.abs() * 1e-9,

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tickcast_model::{Position, Price, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId};
+use tickcast_model::{
+    Details, Position, Price, StateChange, Symbol, SymbolState, Tick, VenueHealth, VenueId,
+};
 
 use super::ErrorCode;
 use crate::fold::Merged;
@@ -22,7 +24,8 @@ pub struct ChannelWriter {
 
 /// What is put before the names in a tick.
 const TICK: &[u8] = b"{\"type\":\"tick\",";
-/// The longest rest of a tick after its names: three prices, four numbers of up to 20 digits, one of up to 10, and their keys.
+/// The longest rest of a tick after its names and without its details: three prices, four numbers of up to 20 digits, one of
+/// up to 10, and their keys.
 const NUMBERS_BYTES_MAX: usize = 256;
 
 /// A short text in the making that needs no allocation.
@@ -85,7 +88,8 @@ impl ChannelWriter {
         &self.symbol
     }
 
-    /// `tick`: prices are exact decimals with the instrument's digits. One allocation, of exactly the right size.
+    /// `tick`: prices are exact decimals with the instrument's digits. One allocation, of exactly the right size, where there
+    /// are no details.
     pub fn tick(&self, tick: &Tick, position: Position) -> Bytes {
         let mut rest = Text::new();
         rest.put_price(",\"bid\":", tick.bid, tick.digits);
@@ -99,12 +103,14 @@ impl ChannelWriter {
         if let Some(delayed_s) = tick.delayed_s {
             rest.put_number(",\"delayedS\":", delayed_s);
         }
-        rest.put(if tick.snapshot { ",\"snapshot\":true}" } else { "}" });
-        let rest = rest.as_bytes();
-        let mut json = Vec::with_capacity(TICK.len() + self.names.len() + rest.len());
-        json.extend_from_slice(TICK);
-        json.extend_from_slice(self.names.as_bytes());
-        json.extend_from_slice(rest);
+        let end = if tick.snapshot { ",\"snapshot\":true}" } else { "}" };
+        let (rest, details) = (rest.as_bytes(), tick.details.as_deref().map(details));
+        let details = details.as_deref().unwrap_or_default();
+        let length = TICK.len() + self.names.len() + rest.len() + details.len() + end.len();
+        let mut json = Vec::with_capacity(length);
+        for part in [TICK, self.names.as_bytes(), rest, details.as_bytes(), end.as_bytes()] {
+            json.extend_from_slice(part);
+        }
         json.into()
     }
 
@@ -118,6 +124,21 @@ impl ChannelWriter {
     pub fn state(&self, change: &StateChange) -> Bytes {
         symbol_state(&self.names, change)
     }
+}
+
+/// What a venue tells beside prices, as members of a tick.
+fn details(details: &Details) -> String {
+    const KEYS: [&str; 5] = ["bidSize", "askSize", "volume", "change", "changePercent"];
+    let mut members = String::with_capacity(NUMBERS_BYTES_MAX);
+    for (key, number) in KEYS.into_iter().zip(details.numbers()) {
+        if let Some(number) = number {
+            let _ = write!(members, ",\"{key}\":{}", number.with_digits(0));
+        }
+    }
+    if let Some(session) = &details.session {
+        let _ = write!(members, ",\"session\":{}", Value::from(session.as_str()));
+    }
+    members
 }
 
 /// What is the same in all messages of a channel.
@@ -396,7 +417,10 @@ fn json(message: &impl Serialize) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
+    use tickcast_model::{Decimal, Phase};
 
     use super::*;
 
@@ -414,6 +438,7 @@ mod tests {
             received_us: 1_700_000_000_200_999,
             snapshot: false,
             delayed_s: None,
+            details: None,
         }
     }
 
@@ -437,6 +462,14 @@ mod tests {
             received_us: i64::MIN,
             snapshot: true,
             delayed_s: Some(u32::MAX),
+            details: Some(Arc::new(Details {
+                bid_size: least,
+                ask_size: least,
+                volume: least,
+                change: least,
+                change_percent: least,
+                session: Phase::new(&"\"".repeat(Phase::BYTES_MAX)),
+            })),
             ..tick()
         };
         let json = writer().tick(&tick, Position { epoch: u64::MAX, seq: u64::MAX });
@@ -444,6 +477,28 @@ mod tests {
         assert_eq!(json["seq"], u64::MAX);
         assert_eq!(json["timestamp"], i64::MIN);
         assert_eq!(json["delayedS"], u32::MAX);
+        assert_eq!(json["session"].as_str().unwrap().len(), Phase::BYTES_MAX);
+    }
+
+    #[test]
+    fn what_a_venue_tells_beside_prices_is_exact_too_and_only_there_where_it_is_told() {
+        let mut details = Details { volume: Decimal::new(1_234_500, 2), ..Details::default() };
+        let text = |details: &Details| {
+            let tick = Tick { details: Some(Arc::new(details.clone())), snapshot: true, ..tick() };
+            let json = writer().tick(&tick, Position { epoch: 1, seq: 7 });
+            std::str::from_utf8(&json).unwrap().split_once(",\"seq\":7").unwrap().1.to_owned()
+        };
+        assert_eq!(text(&Details::default()), r#","snapshot":true}"#);
+        assert_eq!(text(&details), r#","volume":12345,"snapshot":true}"#);
+        details.change = Decimal::new(-35, 2);
+        details.change_percent = Decimal::new(-19, 2);
+        details.bid_size = Decimal::new(0, 0);
+        details.ask_size = Decimal::new(1, 9);
+        details.session = Phase::new("pre_market");
+        assert_eq!(
+            text(&details),
+            r#","bidSize":0,"askSize":0.000000001,"volume":12345,"change":-0.35,"changePercent":-0.19,"session":"pre_market","snapshot":true}"#
+        );
     }
 
     #[test]

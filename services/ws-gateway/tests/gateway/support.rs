@@ -407,6 +407,7 @@ pub(crate) fn tick(seq: u64, snapshot: bool) -> Tick {
         received_us: 1_700_000_000_000_500,
         snapshot,
         delayed_s: None,
+        details: None,
     }
 }
 

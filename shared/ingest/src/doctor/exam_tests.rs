@@ -79,6 +79,7 @@ fn tick(name: &str, snapshot: bool) -> SessionOutput {
         received_us: 0,
         snapshot,
         delayed_s: None,
+        details: None,
     };
     SessionOutput::Tick(symbol(name), tick)
 }

@@ -120,6 +120,7 @@ fn quote(now: Now, snapshot: bool) -> Tick {
         received_us: now.unix_us,
         snapshot,
         delayed_s: None,
+        details: None,
     }
 }
 

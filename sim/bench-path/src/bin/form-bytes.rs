@@ -8,9 +8,10 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, Write as _};
+use std::sync::Arc;
 
 use serde_json::Value;
-use tickcast_model::{Body, ChannelEvent, Position, Price, Symbol, Tick, VenueId};
+use tickcast_model::{Body, ChannelEvent, Decimal, Details, Phase, Position, Price, Symbol, Tick, VenueId};
 use ws_gateway::feed::{Feed, Reading, Step};
 use ws_gateway::form::{BinaryForm, EventsForm, Form, Of};
 use ws_gateway::hub::ChannelKey;
@@ -34,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     ticks.sort_by_key(|tick| tick.event_ms);
+    align_details(&mut ticks);
     if ticks.is_empty() {
         return Err("no ticks on standard input".into());
     }
@@ -85,11 +87,61 @@ impl Recorded {
             received_us: received_ms * 1000,
             snapshot: false,
             delayed_s: message["delayedS"].as_u64().and_then(|s| u32::try_from(s).ok()),
+            details: details(text, message),
         };
         let position =
             Position { epoch: message["epoch"].as_str()?.parse().ok()?, seq: message["seq"].as_u64()? };
         let event = ChannelEvent { symbol: key.symbol.clone(), position, body: Body::Tick(tick) };
         Some(Self { key, event, event_ms: received_ms })
+    }
+
+    fn details(&self) -> Option<&Details> {
+        match &self.event.body {
+            Body::Tick(tick) => tick.details.as_deref(),
+            Body::State(_) => None,
+        }
+    }
+}
+
+/// What the message says beside prices.
+fn details(text: &str, message: &Value) -> Option<Arc<Details>> {
+    let number = |name| decimal(text_of(text, name)?, places(text_of(text, name)?));
+    let details = Details {
+        bid_size: number("bidSize"),
+        ask_size: number("askSize"),
+        volume: number("volume"),
+        change: number("change"),
+        change_percent: number("changePercent"),
+        session: message["session"].as_str().and_then(Phase::new),
+    };
+    (details != Details::default()).then(|| Arc::new(details))
+}
+
+/// Gives the numbers of each symbol's details as many decimals as the finest of them has, which is what an ingest does.
+fn align_details(ticks: &mut [Recorded]) {
+    let mut finest: HashMap<ChannelKey, [u8; 5]> = HashMap::new();
+    for tick in &*ticks {
+        let finest = finest.entry(tick.key.clone()).or_default();
+        for (finest, number) in
+            finest.iter_mut().zip(tick.details().map(Details::numbers).unwrap_or_default())
+        {
+            *finest = number.map_or(*finest, |number| number.scale().max(*finest));
+        }
+    }
+    for tick in ticks {
+        let (Some(details), Some(finest)) = (tick.details().cloned(), finest.get(&tick.key)) else {
+            continue;
+        };
+        let mut numbers = details.numbers();
+        for (number, places) in numbers.iter_mut().zip(finest) {
+            *number = number.and_then(|number| decimal(&number.with_digits(0).to_string(), *places));
+        }
+        let [bid_size, ask_size, volume, change, change_percent] = numbers;
+        if let Body::Tick(told) = &mut tick.event.body {
+            let session = details.session;
+            told.details =
+                Some(Arc::new(Details { bid_size, ask_size, volume, change, change_percent, session }));
+        }
     }
 }
 
@@ -104,9 +156,13 @@ fn places(text: &str) -> u8 {
 }
 
 fn price(message: &str, name: &str) -> Option<Price> {
-    let text = text_of(message, name)?;
+    decimal(text_of(message, name)?, SCALE)
+}
+
+/// A number as it is written, with so many decimal places.
+fn decimal(text: &str, scale: u8) -> Option<Decimal> {
     let whole = text.replacen('.', "", 1).parse::<i64>().ok()?;
-    Price::new(whole * 10i64.pow(u32::from(SCALE.checked_sub(places(text))?)), SCALE)
+    Decimal::new(whole * 10i64.pow(u32::from(scale.checked_sub(places(text))?)), scale)
 }
 
 fn names(ticks: &[Recorded]) -> Vec<String> {

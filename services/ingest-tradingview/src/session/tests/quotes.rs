@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tickcast_model::{AuthState, Price, Tick};
+use tickcast_model::{AuthState, Decimal, Details, Phase, Price, Tick};
 use tickcast_session::SessionOutput;
 
 use super::{Peer, settings};
@@ -159,6 +159,34 @@ fn delayed_data_say_so_and_a_change_of_mode_counts_from_then_on() {
     peer.qsd(KEY, &json!({"lp": 1.7}));
     let delays: Vec<Option<u32>> = peer.ticks().iter().map(|(_, tick)| tick.delayed_s).collect();
     assert_eq!(delays, [Some(900), None, None]);
+}
+
+#[test]
+fn a_change_of_the_day_alone_is_no_tick_and_goes_with_the_next() {
+    let mut peer = Peer::greeted(settings(), &[KEY]);
+    peer.qsd(
+        KEY,
+        &json!({"lp": 1.5, "bid": 1, "ask": 2, "volume": 7, "ch": 0.1, "current_session": "market"}),
+    );
+    peer.qsd(KEY, &json!({"ch": 0.2, "chp": 3.5, "current_session": "post_market"}));
+    peer.qsd(KEY, &json!({"volume": 8.5}));
+    let told = peer.ticks();
+    let told: Vec<_> = told.iter().map(|(_, tick)| tick.details.as_deref().unwrap()).collect();
+    let number = |units, scale| Decimal::new(units, scale);
+    let first = Details {
+        volume: number(7, 0),
+        change: number(1, 1),
+        session: Phase::new("market"),
+        ..Details::default()
+    };
+    let second = Details {
+        volume: number(85, 1),
+        change: number(2, 1),
+        change_percent: number(35, 1),
+        session: Phase::new("post_market"),
+        ..Details::default()
+    };
+    assert_eq!(told, [&first, &second]);
 }
 
 #[test]

@@ -317,6 +317,7 @@ impl Bench {
             received_us: 0,
             snapshot: false,
             delayed_s: None,
+            details: None,
         })
     }
 

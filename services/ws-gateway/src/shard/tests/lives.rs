@@ -258,6 +258,7 @@ impl Life<'_> {
             received_us: 0,
             snapshot: false,
             delayed_s: None,
+            details: None,
         });
         let event = ChannelEvent { symbol: self.ground.keys[symbol].symbol.clone(), position, body };
         self.published[symbol].insert((position.epoch, position.seq), units);
