@@ -18,6 +18,7 @@ const el = (tag, props, ...kids) => { const node = Object.assign(document.create
 const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const mark = (node, name, value) => { if (node.dataset[name] !== value) node.dataset[name] = value; };
 const count = (n) => n.toLocaleString('en');
+const number = new Intl.NumberFormat('en', { maximumFractionDigits: 10 }).format;
 const lookup = (name) => name.replace(/[/\s]/g, '').toUpperCase();
 
 const local = () => performance.timeOrigin + performance.now();
@@ -46,7 +47,7 @@ function addRow(source, symbol, first = false) {
   if (rows.size >= ROWS_MAX) { notice(`This page shows up to ${count(ROWS_MAX)} symbols; remove some first.`); return null; }
   const row = {
     key, source, symbol, about: '', bid: null, ask: null, mid: null, dir: 0, at: 0, ticks: 0,
-    state: 'pending', code: '', message: '', until: 0, delayedS: null, gaps: 0, missed: 0, digits: 0, pip: null,
+    state: 'pending', code: '', message: '', until: 0, delayedS: null, day: {}, gaps: 0, missed: 0, digits: 0, pip: null,
     samples: new Float64Array(BUCKETS).fill(NaN), bucket: 0, cut: true, drawn: -1, inView: false, ui: null,
   };
   rows.set(key, row);
@@ -132,6 +133,7 @@ function onTick(row, tick) {
   const shown = row.bid === null && row.ask === null ? [tick.price] : [row.bid, row.ask];
   if (row.pip === null && row.ticks++ < PLACES_TICKS) for (const price of shown) row.digits = Math.max(row.digits, String(price ?? '').split('.')[1]?.length ?? 0);
   if (row.delayedS !== (tick.delayedS ?? null)) { row.delayedS = tick.delayedS ?? null; paintWordsSoon(); }
+  row.day = tick;
   const mid = tick.price ?? (row.bid !== null && row.ask !== null ? (row.bid + row.ask) / 2 : row.bid ?? row.ask);
   if (row.mid === null) learnInstrumentsSoon();
   if (mid !== row.mid) { if (row.mid !== null) row.dir = mid > row.mid ? 1 : -1; row.mid = mid; }
@@ -406,10 +408,10 @@ function mountRow(row, first) {
   const cell = (name, ...kids) => { const td = el('td', { className: name }, ...kids); td.setAttribute('role', 'cell'); return td; };
   const price = () => [el('span'), el('span', { className: 'pip' }), el('span')];
   const asks = (name, text) => el('button', { type: 'button', className: name, tabIndex: -1, ariaHasPopup: 'dialog', onclick: () => whyQuiet(row) }, text);
-  const ui = { name: asks('name', ''), offer: asks('offer', 'Why?'), tag: el('small'), bid: price(), ask: price(), trade: el('span', { className: 'unit' }), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
+  const ui = { name: asks('name', ''), offer: asks('offer', 'Why?'), tag: el('small'), bid: price(), ask: price(), trade: el('span', { className: 'unit' }), spread: el('span'), unit: el('span', { className: 'unit' }), canvas: el('canvas', { width: 0 }), day: el('span'), word: el('span', { className: 'word' }), why: el('span', { className: 'why' }), button: el('button', { type: 'button', tabIndex: -1 }, '×') };
   ui.canvas.setAttribute('aria-hidden', 'true');
   ui.dir = cell('dir'); ui.age = cell('age'); ui.missed = cell('missed'); ui.state = cell('state', ui.offer, ui.word, ui.why);
-  ui.tr = el('tr', {}, cell('symbol', el('b', {}, ui.name), ui.tag), cell('bid', ...ui.bid, ui.trade), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));
+  ui.tr = el('tr', {}, cell('symbol', el('b', {}, ui.name), ui.tag), cell('bid', ...ui.bid, ui.trade), ui.dir, cell('ask', ...ui.ask), cell('spread', ui.spread, ui.unit), cell('day', ui.day), cell('spark', ui.canvas), ui.age, ui.missed, ui.state, cell('drop', ui.button));
   ui.tr.setAttribute('role', 'row');
   ui.tr.row = row;
   ui.button.onclick = () => dropRow(row);
@@ -590,6 +592,7 @@ function paintRow(row) {
   if (row.bid === null || row.ask === null) { put(ui.spread, '–'); put(ui.unit, ''); }
   else if (row.pip !== null) { put(ui.spread, ((row.ask - row.bid) * 10 ** row.pip).toFixed(Math.max(0, row.digits - row.pip))); put(ui.unit, 'pips'); }
   else { put(ui.spread, (row.ask - row.bid).toFixed(row.digits)); put(ui.unit, ''); }
+  paintDay(row);
   paintAge(row);
   put(ui.missed, row.missed ? count(row.missed) : '0');
   if (row.missed) { ui.missed.className = 'missed some'; ui.missed.title = `${count(row.missed)} ticks missed in ${count(row.gaps)} gaps`; }
@@ -598,6 +601,18 @@ function paintRow(row) {
   put(ui.word, { pending: '◌ pending', live: '● live', delayed: `◷ delayed${row.delayedS ? ` ${duration(row.delayedS * 1000)}` : ''}`, stale: '◑ stale', closed: '■ closed', refused: '✕ refused' }[state] ?? state);
   put(ui.why, reason && `: ${reason}`);
   if (ui.state.title !== reason) ui.state.title = reason;
+}
+
+/** What some venues tell of the day: the change in percent, the rest for who points at it. */
+function paintDay({ day, ui }) {
+  const { change, changePercent: percent, volume, bidSize, askSize, session } = day, sign = (n) => (n > 0 ? '+' : '');
+  const said = [
+    change !== undefined && `change ${sign(change)}${number(change)}`, volume !== undefined && `volume ${number(volume)}`,
+    bidSize !== undefined && `bid size ${number(bidSize)}`, askSize !== undefined && `ask size ${number(askSize)}`, session,
+  ].filter(Boolean).join(', ');
+  put(ui.day, percent === undefined ? '–' : `${sign(percent)}${percent.toFixed(2)} %`);
+  if (ui.day.title !== said) ui.day.title = said;
+  if (said || percent !== undefined) $('prices').classList.add('daily');
 }
 
 function paintAge(row) {

@@ -175,6 +175,18 @@ await test('late prices are called delayed and not live, and a last trade stands
   await row(page, 'NYSE:IBM', 'live').waitFor();
 }, { hash: '#ctrader=EURUSD&tradingview=NYSE:IBM,X:Y,TVC:DXY' }));
 
+await test('what a venue tells of the day is shown where any does', () => scripted(async (page, gateway) => {
+  await row(page, 'EURUSD', 'live').waitFor();
+  assert.equal(await page.locator('th.day').isVisible(), false);
+  gateway.manners.set('NASDAQ:AAPL', { details: { bidSize: 3, askSize: 12.5, volume: 81234, change: -0.35, changePercent: -0.19, session: 'market' } });
+  await add(page, 'NASDAQ:AAPL', 'tradingview');
+  const day = row(page, 'NASDAQ:AAPL').locator('.day');
+  await until('the day', async () => await text(day) === '-0.19 %');
+  assert.equal(await day.locator('span').getAttribute('title'), 'change -0.35, volume 81,234, bid size 3, ask size 12.5, market');
+  assert.equal(await page.locator('th.day').isVisible(), true);
+  assert.equal(await text(row(page, 'EURUSD').locator('.day')), '–');
+}, { hash: '#ctrader=EURUSD' }));
+
 await test('missed ticks are counted and refusals keep their reason', () => scripted(async (page, gateway) => {
   gateway.refused.set('SYM003', 'the venue has no quotes for it');
   await row(page, 'EURUSD', 'live').waitFor();

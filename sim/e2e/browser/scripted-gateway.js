@@ -45,14 +45,14 @@ export async function scriptedGateway({ port = 0, venues }) {
   });
 
   function next(source, symbol, snapshot) {
-    const key = `${source}\n${symbol}`, { delayedS, trades } = manners.get(symbol) ?? {};
+    const key = `${source}\n${symbol}`, { delayedS, trades, details } = manners.get(symbol) ?? {};
     let price = prices.get(key);
     if (!price) prices.set(key, price = { units: 100000 + Math.floor(Math.random() * 50000), seq: 0 });
     price.units += Math.floor(Math.random() * 7) - 3;
     price.seq += snapshot && price.seq ? 0 : 1;
     const now = Date.now(), show = (units) => (units / 100000).toFixed(5);
-    const sides = trades ? '' : `"bid":${show(price.units)},"ask":${show(price.units + 8)},`, late = delayedS === undefined ? '' : `,"delayedS":${delayedS}`;
-    return `{"type":"tick","source":"${source}","symbol":${JSON.stringify(symbol)},${sides}"price":${show(price.units + 4)}${late},"timestamp":${now},"receivedAt":${now},"epoch":"1","seq":${price.seq}${snapshot ? ',"snapshot":true' : ''}}`;
+    const sides = trades ? '' : `"bid":${show(price.units)},"ask":${show(price.units + 8)},`, late = delayedS === undefined ? '' : `,"delayedS":${delayedS}`, more = details ? `,${JSON.stringify(details).slice(1, -1)}` : '';
+    return `{"type":"tick","source":"${source}","symbol":${JSON.stringify(symbol)},${sides}"price":${show(price.units + 4)}${late}${more},"timestamp":${now},"receivedAt":${now},"epoch":"1","seq":${price.seq}${snapshot ? ',"snapshot":true' : ''}}`;
   }
 
   function handle(client, message) {
@@ -105,7 +105,7 @@ export async function scriptedGateway({ port = 0, venues }) {
 
   return {
     port: server.address().port, clients, requests, refused, whys,
-    /** How ticks of a symbol are: {delayedS} marked as late, {trades: true} without bid and ask. */
+    /** How ticks of a symbol are: {delayedS} marked as late, {trades: true} without bid and ask, {details} with these members. */
     manners,
     /** Answers from now on what `api/v1/why` is asked with these hops: [name, ok, detail, next]; or refuses with words. */
     setWhy(hops) {
