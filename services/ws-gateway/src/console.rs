@@ -1,11 +1,19 @@
 use std::sync::LazyLock;
 
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use http::header;
+use http::{StatusCode, header};
 
 const PAGE: &str = include_str!("../console/index.html");
 const STYLE: &str = include_str!("../console/console.css");
-const SCRIPT: &str = include_str!("../console/console.js");
+const SCRIPTS: [(&str, &str); 6] = [
+    ("console.js", include_str!("../console/console.js")),
+    ("page.js", include_str!("../console/page.js")),
+    ("search.js", include_str!("../console/search.js")),
+    ("spark.js", include_str!("../console/spark.js")),
+    ("venue-card.js", include_str!("../console/venue-card.js")),
+    ("why.js", include_str!("../console/why.js")),
+];
 
 /// The client of `clients/js` as one module, and what it loads where it needs it, as `clients/js/strip` prints them.
 static CLIENT: LazyLock<String> = LazyLock::new(|| {
@@ -39,14 +47,15 @@ pub fn page() -> Response {
     file("text/html; charset=utf-8", PAGE)
 }
 
-/// `/console.css`
-pub async fn style() -> Response {
-    file("text/css; charset=utf-8", STYLE)
-}
-
-/// `/console.js`
-pub async fn script() -> Response {
-    file("text/javascript; charset=utf-8", SCRIPT)
+/// `/console/...`: what the page is made of.
+pub async fn part(Path(name): Path<String>) -> Response {
+    if name == "console.css" {
+        return file("text/css; charset=utf-8", STYLE);
+    }
+    match SCRIPTS.iter().find(|(script, _)| *script == name) {
+        Some((_, text)) => file("text/javascript; charset=utf-8", text),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 /// `/tickcast.js`, for the console page and any other.

@@ -131,6 +131,7 @@ await test('a venue without a list takes any name exactly as it is written, and 
   await until('it is told to those who listen', async () => /tradingview OANDA:NOSUCH refused: invalid symbol/.test(await text(page.locator('#live'))));
   const held = await symbols(page);
   assert.equal(held.length, 8);
+  await until('the address', () => page.url().includes('OANDA:NOSUCH'));
   await page.reload();
   await until('the address brings all of it back', async () => await live(page) === 7);
   assert.deepEqual(await symbols(page), held);

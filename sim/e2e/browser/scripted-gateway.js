@@ -4,13 +4,13 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
 const CONSOLE = new URL('../../../services/ws-gateway/console/', import.meta.url);
 const client = (part) => execFileSync(new URL('../../../clients/js/strip', import.meta.url).pathname, [part]);
 const CLIENT = { 'tickcast.js': client('client'), 'tickcast-http.js': client('http'), 'tickcast-bin.js': client('bin') };
-const TYPES = { 'index.html': 'text/html', 'console.css': 'text/css', 'console.js': 'text/javascript' };
+const TYPES = { html: 'text/html', css: 'text/css', js: 'text/javascript' };
 export const STRICT_CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HEALTHY = { link: 'up', auth: 'ok', data: 'live', cause: null, causeCode: null, attempt: 0, retryInMs: null, lastTickAgeMs: 10 };
@@ -28,10 +28,11 @@ export async function scriptedGateway({ port = 0, venues }) {
   });
 
   const server = createServer((request, response) => {
-    const url = new URL(request.url, 'http://x'), name = url.pathname === '/' ? 'index.html' : url.pathname.slice(1);
+    const url = new URL(request.url, 'http://x'), name = url.pathname === '/' ? 'console/index.html' : url.pathname.slice(1);
     const answer = (code, type, body) => response.writeHead(code, { 'content-type': `${type}; charset=utf-8`, 'content-security-policy': STRICT_CSP, 'x-content-type-options': 'nosniff' }).end(body);
     if (CLIENT[name]) return answer(200, 'text/javascript', CLIENT[name]);
-    if (TYPES[name]) return answer(200, TYPES[name], readFileSync(new URL(name, CONSOLE)));
+    const part = /^console\/([a-z-]+\.(\w+))$/.exec(name);
+    if (part && existsSync(new URL(part[1], CONSOLE))) return answer(200, TYPES[part[2]], readFileSync(new URL(part[1], CONSOLE)));
     if (name === 'api/v1/symbols') {
       const venue = venues.find((v) => v.source === url.searchParams.get('source')), q = (url.searchParams.get('q') ?? '').toUpperCase();
       const data = (venue?.symbols ?? []).filter((symbol) => symbol.includes(q)).map((symbol) => ({ symbol, description: `${symbol.slice(0, 3)} against ${symbol.slice(3)}`, digits: venue.digits ?? 5, pipPosition: venue.pip ?? 4 }));

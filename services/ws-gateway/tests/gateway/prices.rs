@@ -278,11 +278,31 @@ async fn the_pages_beside_the_socket() {
     let (_, head, _) = gateway.http("GET", "/api/v1/status", &[("Origin", "https://evil.example")]).await;
     assert!(!head.contains("access-control-allow-origin: https://evil"), "{head}");
 
-    for (path, kind) in [("/", "text/html"), ("/console.css", "text/css"), ("/console.js", "text/javascript")]
-    {
-        let (code, head, _) = gateway.http("GET", path, &[]).await;
-        assert!(code == 200 && head.contains(kind), "{path} {head}");
+    // The page, and whatever it and its parts name.
+    let (code, head, page) = gateway.http("GET", "/", &[]).await;
+    assert!(code == 200 && head.contains("text/html"), "{head}");
+    assert!(page.contains("\"console/console.css\"") && page.contains("\"console/console.js\""), "{page}");
+    let (code, head, _) = gateway.http("GET", "/console/console.css", &[]).await;
+    assert!(code == 200 && head.contains("text/css"), "{head}");
+    let mut paths = vec!["/console/console.js".to_owned()];
+    let mut seen = 0;
+    while let Some(path) = paths.get(seen).cloned() {
+        seen += 1;
+        let (code, head, script) = gateway.http("GET", &path, &[]).await;
+        assert!(code == 200 && head.contains("text/javascript"), "{path} {head}");
+        for line in script.lines().filter(|line| line.starts_with("import ")) {
+            let named = line.split('\'').nth(1).unwrap();
+            let named = named.strip_prefix("./").map_or_else(
+                || named.strip_prefix("..").unwrap().to_owned(),
+                |name| format!("/console/{name}"),
+            );
+            if !paths.contains(&named) {
+                paths.push(named);
+            }
+        }
     }
+    assert!(paths.len() > 2, "{paths:?}");
+    assert_eq!(gateway.http("GET", "/console/other.js", &[]).await.0, 404);
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(gateway.http("GET", path, &[]).await.0, 200, "{path}");
     }
