@@ -78,6 +78,7 @@ function message({ source, symbol, epoch, seq, places, bid, ask, last, receivedA
   const unit = 10 ** places, m = { type: 'tick', source, symbol };
   if (bid !== undefined) m.bid = bid / unit;
   if (ask !== undefined) m.ask = ask / unit;
+  if (last !== undefined) m.last = last / unit;
   const tenths = bid !== undefined && ask !== undefined ? (bid + ask) * 5 : (last ?? bid ?? ask) * 10;
   const isPriced = !Number.isNaN(tenths);
   if (isPriced) m.price = tenths / (unit * 10);

@@ -21,6 +21,8 @@ export interface Tick {
   symbol: string;
   bid?: number;
   ask?: number;
+  /** Last traded price, where the venue tells it. */
+  last?: number;
   /** Mid, or last where the venue has no quotes. */
   price?: number;
   /** When the venue says it was; where it does not, `receivedAt`. */

@@ -377,7 +377,7 @@ async fn why(
         name: key.symbol.as_str().to_owned(),
         look_up,
         channel: gateway.hub.channel(&key).map(held),
-        has_room: gateway.hub.has_room(&key),
+        has_room: gateway.hub.has_room(&key, 0),
         word: gateway.venues.tracker(number).word(clock),
         now_ms: clock.unix_ms,
     };

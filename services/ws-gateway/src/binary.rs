@@ -42,6 +42,9 @@ const SESSION: u8 = 0x20;
 /// the exact middle of two of them.
 const UNITS_MAX: u64 = 1 << 47;
 
+/// The greatest number of the details in units of its last place: what a double holds exactly.
+const DETAIL_UNITS_MAX: u64 = (1 << 53) - 1;
+
 /// The longest step that is kept, without its first byte and its channel: a longer one is no gain over the full tick.
 const STEP_BYTES_MAX: usize = 30;
 
@@ -273,11 +276,12 @@ impl<'a> Numbers<'a> {
         let [bid, ask, last] = units;
         let received_ms = tick.received_us.div_euclid(1000);
         let lag_ms = received_ms.checked_sub(tick.venue_time_ms.unwrap_or(received_ms))?;
-        let is_told = |number: i64| number.unsigned_abs() <= UNITS_MAX;
+        let is_time = |ms: i64| ms.unsigned_abs() <= UNITS_MAX;
         let details = tick.details.as_deref().filter(|details| **details != Details::default());
         let numbers = Self { places, bid, ask, last, received_ms, lag_ms, details };
-        let mut others = numbers.details_numbers().into_iter().flatten().map(Decimal::units);
-        (is_told(received_ms) && is_told(lag_ms) && others.all(is_told)).then_some(numbers)
+        let mut others = numbers.details_numbers().into_iter().flatten();
+        let is_told = others.all(|number| number.units().unsigned_abs() <= DETAIL_UNITS_MAX);
+        (is_time(received_ms) && is_time(lag_ms) && is_told).then_some(numbers)
     }
 
     fn details_numbers(&self) -> [Option<Decimal>; 5] {

@@ -222,7 +222,8 @@ const CASES: [Case; 12] = [
     ("a gap: the next tick comes in full, with its names again", |out| {
         let mut euro = Channel::new(5, "ctrader", "EURUSD", 7, 41);
         out.full(&mut euro, true, true, quote(114_810, 114_821, 1_700_000_000_200, 77), None).frame();
-        let gap = r#"{"type":"gap","source":"ctrader","symbol":"EURUSD","missed":3,"from":42,"to":44}"#;
+        let gap =
+            r#"{"type":"gap","source":"ctrader","symbol":"EURUSD","epoch":"7","missed":3,"from":42,"to":44}"#;
         out.text(gap);
         euro.position.seq = 45;
         out.full(&mut euro, true, false, quote(114_900, 114_911, 1_700_000_004_200, 77), None);
@@ -396,7 +397,7 @@ fn a_step_is_told_only_where_it_is_one() {
         ..before.clone()
     };
     assert!(Step::between(&with(7, 0, "market"), &with(9, 0, "market")).is_some());
-    for other in [with(70, 1, "market"), with(7, 0, "x"), with(1 << 48, 0, "market"), before.clone()] {
+    for other in [with(70, 1, "market"), with(7, 0, "x"), with(1 << 53, 0, "market"), before.clone()] {
         assert_eq!(Step::between(&with(7, 0, "market"), &other), None, "{other:?}");
     }
     // Too long to be kept: in full it is as short.

@@ -146,9 +146,13 @@ impl Drop for Seat {
     }
 }
 
+/// The names of a venue's channels have so many bytes at most: a lease says them all in one message, and the bus takes a
+/// megabyte.
+const LEASE_BYTES_MAX: usize = 768 * 1024;
+
 /// Every channel somebody reads or lately read.
 pub struct Hub {
-    channels: RwLock<HashMap<ChannelKey, Arc<Channel>>>,
+    channels: RwLock<Channels>,
     ring_ticks: usize,
     channels_max: usize,
     interest_changed: Box<dyn Fn() + Send + Sync>,
@@ -170,22 +174,27 @@ impl Hub {
         }
     }
 
-    /// Whether a channel is there or could be made. Who joins although it could not may exceed the limit by one.
-    pub fn has_room(&self, key: &ChannelKey) -> bool {
+    /// Whether a channel is there or could be made, besides so many others that are about to be. Each writer may exceed the
+    /// limits by what one message asks for, for others join at the same time.
+    pub fn has_room(&self, key: &ChannelKey, besides: usize) -> bool {
         let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
-        channels.len() < self.channels_max || channels.contains_key(key)
+        let bytes = channels.lease_bytes.get(&key.venue).copied().unwrap_or(0) + lease_bytes(&key.symbol);
+        (channels.by_key.len() + besides < self.channels_max && bytes <= LEASE_BYTES_MAX)
+            || channels.by_key.contains_key(key)
     }
 
     /// Joins a channel, which is made if need be; the seat's feed is what is known now.
     pub fn join(self: &Arc<Self>, key: &ChannelKey, reader: Arc<dyn Reader>, slot: u32) -> Seat {
         // The map stays locked until the reader is in, so the channel cannot be removed in between.
         let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(key) {
+        if let Some(channel) = channels.by_key.get(key) {
             return self.sit(channel.clone(), reader, slot);
         }
         drop(channels);
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
-        let channel = channels.entry(key.clone()).or_insert_with(|| {
+        let Channels { by_key, lease_bytes: bytes } = &mut *channels;
+        let channel = by_key.entry(key.clone()).or_insert_with(|| {
+            *bytes.entry(key.venue.clone()).or_default() += lease_bytes(&key.symbol);
             let feed = Feed::new(ChannelWriter::new(&key.venue, &key.symbol), self.ring_ticks);
             Arc::new(Channel { key: key.clone(), feed: Mutex::new(feed), readers: Mutex::default() })
         });
@@ -208,23 +217,38 @@ impl Hub {
 
     /// A channel, where it is there.
     pub fn channel(&self, key: &ChannelKey) -> Option<Arc<Channel>> {
-        self.channels.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).by_key.get(key).cloned()
     }
 
     /// Every channel.
     pub fn channels(&self) -> Vec<Arc<Channel>> {
-        self.channels.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).by_key.values().cloned().collect()
     }
 
     /// Forgets a channel unless somebody reads it again.
     pub fn remove_idle(&self, key: &ChannelKey) -> bool {
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
-        let idle = channels.get(key).is_some_and(|channel| channel.reader_count() == 0);
+        let idle = channels.by_key.get(key).is_some_and(|channel| channel.reader_count() == 0);
         if idle {
-            channels.remove(key);
+            channels.by_key.remove(key);
+            if let Some(bytes) = channels.lease_bytes.get_mut(&key.venue) {
+                *bytes = bytes.saturating_sub(lease_bytes(&key.symbol));
+            }
         }
         idle
     }
+}
+
+#[derive(Default)]
+struct Channels {
+    by_key: HashMap<ChannelKey, Arc<Channel>>,
+    /// What the names of each venue take in a lease.
+    lease_bytes: HashMap<VenueId, usize>,
+}
+
+/// What a name takes in a lease, its key and its length included.
+fn lease_bytes(symbol: &Symbol) -> usize {
+    symbol.as_str().len() + 3
 }
 
 /// A panic elsewhere does not make the data unusable: nothing is left half changed under these locks.
@@ -309,8 +333,36 @@ mod tests {
     fn the_number_of_channels_is_limited() {
         let hub = Arc::new(Hub::new(4, 1, || {}));
         let _seat = hub.join(&key("A"), Arc::new(Marks::default()), 0);
-        assert!(hub.has_room(&key("A")));
-        assert!(!hub.has_room(&key("B")));
+        assert!(hub.has_room(&key("A"), 0));
+        assert!(!hub.has_room(&key("B"), 0));
+        let hub = Arc::new(Hub::new(4, 3, || {}));
+        let _seat = hub.join(&key("A"), Arc::new(Marks::default()), 0);
+        assert!(hub.has_room(&key("B"), 1) && !hub.has_room(&key("B"), 2), "others are about to be joined");
+    }
+
+    #[test]
+    fn the_names_of_a_venue_fit_into_one_lease() {
+        let hub = Arc::new(Hub::new(1, 1_000_000, || {}));
+        let marks = Arc::new(Marks::default());
+        let long = |number: usize| key(&format!("{number:0>128}"));
+        let mut seats = Vec::new();
+        while hub.has_room(&long(seats.len()), 0) {
+            seats.push(hub.join(&long(seats.len()), marks.clone(), 0));
+        }
+        let lease = tickcast_bus::Lease {
+            holder: "a".repeat(128),
+            generation: u64::MAX,
+            ttl_ms: u64::MAX,
+            symbols: seats.iter().map(|seat| seat.channel.key().symbol.clone()).collect(),
+            repeat_last: true,
+        };
+        let bytes = tickcast_bus::encode_lease(&lease).len();
+        assert!((LEASE_BYTES_MAX * 9 / 10..1024 * 1024 - 64 * 1024).contains(&bytes), "{bytes} bytes");
+        let other = ChannelKey { venue: VenueId::new("ib").unwrap(), ..long(0) };
+        assert!(hub.has_room(&other, 0), "each venue has a lease of its own");
+        let gone = seats.pop().unwrap().channel.key().clone();
+        let next = long(1_000_000);
+        assert!(!hub.has_room(&next, 0) && hub.remove_idle(&gone) && hub.has_room(&next, 0));
     }
 
     /// Counts what a reader got of one channel.

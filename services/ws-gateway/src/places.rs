@@ -28,9 +28,7 @@ impl Places {
     /// No positions yet, of these symbols of a venue.
     pub fn new(source: &str, names: Vec<String>) -> Self {
         let mut check = FNV_BASIS;
-        for name in
-            std::iter::once(source.to_owned()).chain(names.iter().map(|name| Symbol::lookup_key(name)))
-        {
+        for name in std::iter::once(source).chain(names.iter().map(String::as_str)) {
             check = name
                 .bytes()
                 .chain([b'\n'])
@@ -71,9 +69,16 @@ impl Places {
     /// What a subscribe says of them.
     pub fn resume(&self) -> Resume {
         let mut resume = Resume::default();
-        for (name, position) in self.names.iter().zip(&self.positions) {
-            // Two spellings of one symbol are one.
-            if self.is_resumed && (position.is_some() || resume.of(name).is_none()) {
+        if !self.is_resumed {
+            return resume;
+        }
+        let places = || self.names.iter().zip(&self.positions);
+        for (name, position) in places().filter(|(_, position)| position.is_some()) {
+            resume.insert(name, *position);
+        }
+        for (name, position) in places().filter(|(_, position)| position.is_none()) {
+            // Two spellings may be one symbol, whose position then stands with the first.
+            if resume.of(name, |_| true).is_none() {
                 resume.insert(name, *position);
             }
         }
@@ -194,9 +199,22 @@ mod tests {
         four.set(1, at(7, 40));
         four.set(3, at(9, 1));
         assert_eq!(four.to_string().split('_').next(), Some("7-.14.~9-1"));
-        let mut again = places(&["a", "b", "c", "d"]);
+        let mut again = places(&["A", "B", "C", "D"]);
         again.read(&four.to_string());
-        assert_eq!(again.positions, four.positions, "the spelling of a name does not count");
+        assert_eq!(again.positions, four.positions);
+        let mut other = places(&["A", "B", "C", "d"]);
+        other.read(&four.to_string());
+        assert!(!other.is_known(), "another spelling may be another symbol");
+    }
+
+    #[test]
+    fn two_spellings_go_on_from_the_position_of_either() {
+        let mut one = places(&["eur/usd", "EURUSD"]);
+        one.read("1-.5");
+        let resume = one.resume();
+        assert_eq!(resume.of("EURUSD", |_| false), Some(Some(at(1, 5))));
+        assert_eq!(resume.of("eur/usd", |other| other == "EURUSD"), Some(Some(at(1, 5))));
+        assert_eq!(resume.of("eur/usd", |_| false), None, "it is another symbol");
     }
 
     #[test]
@@ -230,15 +248,19 @@ mod tests {
             let mut read = places(&["EURUSD"]);
             read.read(wrong);
             assert!(!read.is_known(), "{wrong:?}");
-            assert_eq!(read.resume().of("EURUSD"), Some(None), "{wrong:?}: it is told that it cannot go on");
+            assert_eq!(
+                read.resume().of("EURUSD", |_| false),
+                Some(None),
+                "{wrong:?}: it is told that it cannot go on"
+            );
         }
         for right in [good.as_str(), "1-5"] {
             let mut read = places(&["EURUSD"]);
             read.read(right);
-            assert_eq!(read.resume().of("EURUSD"), Some(Some(at(1, 5))), "{right:?}");
+            assert_eq!(read.resume().of("EURUSD", |_| false), Some(Some(at(1, 5))), "{right:?}");
         }
         assert_eq!(
-            places(&["EURUSD"]).resume().of("EURUSD"),
+            places(&["EURUSD"]).resume().of("EURUSD", |_| true),
             None,
             "who resumes nothing is told nothing of it"
         );

@@ -1,10 +1,10 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tickcast_model::{Symbol, VenueId};
+use tickcast_model::{Position, Symbol, VenueId};
 
 use crate::answer::{Answer, Joined, Resumed};
 use crate::hub::ChannelKey;
@@ -34,8 +34,8 @@ pub trait World {
     fn look_up(&self, venue: VenueNumber, name: &str) -> LookUp;
     /// Whether the venue can serve at the moment.
     fn is_ready(&self, venue: VenueNumber) -> bool;
-    /// Whether the gateway can hold this channel.
-    fn has_room(&self, key: &ChannelKey) -> bool;
+    /// Whether the gateway can hold this channel, and so many others that are about to be joined.
+    fn has_room(&self, key: &ChannelKey, besides: usize) -> bool;
     /// The venue's current `status` message with its symbols.
     fn status(&self, venue: VenueNumber) -> Bytes;
     /// Unix milliseconds.
@@ -82,16 +82,8 @@ pub enum Action {
 pub struct ClientSession {
     limits: Arc<ClientLimits>,
     bucket: TokenBucket,
-    /// Names that wait for a venue's catalogue, under their look-up key.
-    waiting: HashMap<(VenueNumber, String), Waiting>,
-}
-
-/// A name that waits for a venue's catalogue.
-#[derive(Clone)]
-struct Waiting {
-    /// As the client wrote it.
-    name: String,
-    rate: Rate,
+    /// Names that wait for a venue's catalogue, as the client wrote them: until then nobody knows which of them mean the same.
+    waiting: BTreeMap<(VenueNumber, String), Rate>,
 }
 
 /// One venue of the gateway.
@@ -117,7 +109,7 @@ struct Made {
 impl ClientSession {
     /// A session that wants nothing yet.
     pub fn new(limits: Arc<ClientLimits>, now: Instant) -> Self {
-        Self { bucket: TokenBucket::new(limits.messages_per_s, now), limits, waiting: HashMap::new() }
+        Self { bucket: TokenBucket::new(limits.messages_per_s, now), limits, waiting: BTreeMap::new() }
     }
 
     /// True where names wait for a catalogue, see [`ClientSession::resolve`].
@@ -180,27 +172,32 @@ impl ClientSession {
     /// Looks the waiting names up again; call it when a catalogue may have become known.
     pub fn resolve(&mut self, world: &impl World, held: &impl Held, actions: &mut Vec<Action>) {
         let mut found = Vec::new();
-        self.waiting.retain(|(venue, _), waiting| match world.look_up(*venue, &waiting.name) {
+        self.waiting.retain(|(venue, name), rate| match world.look_up(*venue, name) {
             LookUp::NotYet => true,
             meaning => {
-                found.push((*venue, waiting.clone(), meaning));
+                found.push((*venue, name.clone(), *rate, meaning));
                 false
             }
         });
         let mut made = Made::default();
-        for (number, Waiting { name, rate }, meaning) in found {
+        for (number, name, rate, meaning) in found {
             let Some(id) = world.venues().get(usize::from(number)) else { continue };
-            match meaning {
+            let (code, message) = match meaning {
                 LookUp::Symbol(symbol) => {
                     let key = ChannelKey { venue: id.clone(), symbol };
-                    let away = !world.is_ready(number);
-                    made.want(Joined { key, away, rate }, held);
+                    if made.is_held(&key, held) || world.has_room(&key, made.joined.len()) {
+                        let away = !world.is_ready(number);
+                        made.want(Joined { key, away, rate }, held);
+                        continue;
+                    }
+                    (ErrorCode::TooManySubscriptions, NO_ROOM)
                 }
                 LookUp::Unknown | LookUp::NotYet => {
-                    actions.push(Action::Refused(ErrorCode::UnknownSymbol));
-                    actions.push(Action::Send(protocol::symbol_refused(id, &name)));
+                    (ErrorCode::UnknownSymbol, "the venue has no such symbol; the subscription has ended")
                 }
-            }
+            };
+            actions.push(Action::Refused(code));
+            actions.push(Action::Send(protocol::symbol_refused(id, &name, code, message)));
         }
         actions.append(&mut made.tunes);
         actions.extend(made.joins.into_iter().map(Joined::action));
@@ -219,7 +216,8 @@ impl ClientSession {
             return;
         };
         let is_early = |name: &String| {
-            request.resume.of(name).is_some() && world.look_up(venue.number, name) == LookUp::NotYet
+            resumed(request, venue, name, world).is_some()
+                && world.look_up(venue.number, name) == LookUp::NotYet
         };
         if may_wait && request.symbols.iter().any(is_early) {
             return actions.push(Action::Defer(Box::new(request.clone())));
@@ -269,7 +267,7 @@ impl ClientSession {
     ) -> Result<SymbolResult, (ErrorCode, String)> {
         let asked = Symbol::new(name)
             .ok_or_else(|| (ErrorCode::BadMessage, "not a symbol: 1 to 128 bytes of text".to_owned()))?;
-        let resume = request.resume.of(name);
+        let resume = resumed(request, venue, name, world);
         let mut result = SymbolResult {
             symbol: name.to_owned(),
             source: venue.id.clone(),
@@ -288,7 +286,7 @@ impl ClientSession {
             LookUp::Symbol(symbol) => {
                 symbol.as_str().clone_into(&mut result.symbol);
                 let key = ChannelKey { venue: venue.id.clone(), symbol };
-                if held.rate(&key).is_none() && !made.joined.contains(&key) {
+                if !made.is_held(&key, held) {
                     self.check_room(Some(&key), world, held, made)?;
                 }
                 made.want(Joined { key: key.clone(), away, rate: request.rate }, held);
@@ -303,12 +301,12 @@ impl ClientSession {
                 result.code = Some(crate::feed::VENUE_DOWN);
                 result.message =
                     Some("the venue's instruments are not known yet; the symbol is looked up then".into());
-                let key = (venue.number, Symbol::lookup_key(name));
-                if let Some(waiting) = self.waiting.get_mut(&key) {
-                    waiting.rate = request.rate;
+                let key = (venue.number, asked.as_str().to_owned());
+                if let Some(rate) = self.waiting.get_mut(&key) {
+                    *rate = request.rate;
                 } else {
                     self.check_room(None, world, held, made)?;
-                    self.waiting.insert(key, Waiting { name: asked.as_str().to_owned(), rate: request.rate });
+                    self.waiting.insert(key, request.rate);
                     made.pending.push(protocol::venue_down(venue.id, name));
                 }
             }
@@ -327,8 +325,8 @@ impl ClientSession {
         if held.count() + made.joined.len() + self.waiting.len() >= max {
             return Err((ErrorCode::TooManySubscriptions, format!("at most {max} symbols at a time")));
         }
-        if key.is_some_and(|key| !world.has_room(key)) {
-            return Err((ErrorCode::TooManySubscriptions, "this gateway serves no more symbols".into()));
+        if key.is_some_and(|key| !world.has_room(key, made.joined.len())) {
+            return Err((ErrorCode::TooManySubscriptions, NO_ROOM.into()));
         }
         Ok(())
     }
@@ -345,8 +343,10 @@ impl ClientSession {
         };
         let mut left = HashSet::new();
         let mut results = Vec::with_capacity(request.symbols.len());
+        let waiting = self.waiting.keys().filter(|(number, _)| *number == venue.number);
+        let spellings = waiting.map(|(_, name)| (Symbol::lookup_key(name), name.clone())).collect();
         for name in &request.symbols {
-            results.push(match self.unsubscribe_one(venue, name, world, held, &mut left) {
+            results.push(match self.unsubscribe_one(venue, name, &spellings, world, held, &mut left) {
                 Some(symbol) => SymbolResult {
                     symbol,
                     source: venue.id.clone(),
@@ -368,17 +368,23 @@ impl ClientSession {
         actions.push(Action::Send(response));
     }
 
-    /// The name of what was unsubscribed.
+    /// The name of what was unsubscribed. Of what waits, another of its `spellings` will do where the name itself does not wait.
     fn unsubscribe_one(
         &mut self,
         venue: Venue<'_>,
         name: &str,
+        spellings: &HashMap<String, String>,
         world: &impl World,
         held: &impl Held,
         left: &mut HashSet<ChannelKey>,
     ) -> Option<String> {
-        if let Some(waiting) = self.waiting.remove(&(venue.number, Symbol::lookup_key(name))) {
-            return Some(waiting.name);
+        if !spellings.is_empty() {
+            let other = spellings.get(&Symbol::lookup_key(name)).map(String::as_str);
+            let mut waits =
+                |name: &str| self.waiting.remove(&(venue.number, name.to_owned())).map(|_| name.to_owned());
+            if let Some(gone) = waits(name).or_else(|| waits(other?)) {
+                return Some(gone);
+            }
         }
         // What is held is found in its own spelling even where the catalogue has changed.
         let symbol = match world.look_up(venue.number, name) {
@@ -396,15 +402,18 @@ impl ClientSession {
         let mut all: Vec<_> =
             held.iter().map(|(key, rate)| (key.venue.as_str(), key.symbol.as_str(), *rate)).collect();
         let waiting = self.waiting.iter();
-        all.extend(
-            waiting.map(|((venue, _), waiting)| (name_of(*venue), waiting.name.as_str(), waiting.rate)),
-        );
+        all.extend(waiting.map(|((venue, name), rate)| (name_of(*venue), name.as_str(), *rate)));
         all.sort_unstable_by_key(|(venue, symbol, _)| (*venue, *symbol));
         Action::Send(protocol::subscriptions(&all, id, world.now_ms()))
     }
 }
 
 impl Made {
+    /// Whether the client holds a channel, or is about to.
+    fn is_held(&self, key: &ChannelKey, held: &impl Held) -> bool {
+        held.rate(key).is_some() || self.joined.contains(key)
+    }
+
     /// Joins a channel, or changes how it is delivered where it is held.
     fn want(&mut self, wanted: Joined, held: &impl Held) {
         match held.rate(&wanted.key) {
@@ -422,6 +431,20 @@ impl Joined {
     fn action(self) -> Action {
         Action::Join { key: self.key, away: self.away, rate: self.rate }
     }
+}
+
+/// Why a gateway takes no further channel.
+const NO_ROOM: &str = "this gateway serves no more symbols";
+
+/// What a request says of where the client stopped in a symbol.
+fn resumed(
+    request: &Subscribe,
+    venue: Venue<'_>,
+    name: &str,
+    world: &impl World,
+) -> Option<Option<Position>> {
+    let look_up = |name: &str| world.look_up(venue.number, name);
+    request.resume.of(name, |other| look_up(other) == look_up(name))
 }
 
 /// The venue a request means; an unknown one is refused.

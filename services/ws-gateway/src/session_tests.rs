@@ -12,6 +12,8 @@ struct Fake {
     catalogue: Option<Vec<&'static str>>,
     ready: bool,
     room: usize,
+    /// Any name means itself.
+    open: bool,
 }
 
 impl Default for Fake {
@@ -21,6 +23,7 @@ impl Default for Fake {
             catalogue: Some(vec!["EURUSD", "GBPUSD", "XAU/USD"]),
             ready: true,
             room: 100,
+            open: false,
         }
     }
 }
@@ -30,6 +33,9 @@ impl World for Fake {
         &self.venues
     }
     fn look_up(&self, venue: VenueNumber, name: &str) -> LookUp {
+        if self.open {
+            return LookUp::Symbol(Symbol::new(name).unwrap());
+        }
         let key = Symbol::lookup_key(name);
         match self.catalogue.as_ref().filter(|_| venue == 0) {
             None => LookUp::NotYet,
@@ -42,8 +48,8 @@ impl World for Fake {
     fn is_ready(&self, venue: VenueNumber) -> bool {
         self.ready && venue == 0
     }
-    fn has_room(&self, _: &ChannelKey) -> bool {
-        self.room > 0
+    fn has_room(&self, _: &ChannelKey, besides: usize) -> bool {
+        self.room > besides
     }
     fn status(&self, venue: VenueNumber) -> Bytes {
         format!("{{\"type\":\"status\",\"source\":\"{}\"}}", self.venues[usize::from(venue)]).into()
@@ -220,7 +226,7 @@ fn names_wait_for_the_catalogue_and_are_looked_up_when_it_comes() {
         results(&said[0]),
         ["eur/usd subscribed VENUE_DOWN", "EURUSD subscribed VENUE_DOWN", "NOPE subscribed VENUE_DOWN"]
     );
-    assert_eq!(said.len(), 3, "the response, then one pending for each name that waits");
+    assert_eq!(said.len(), 4, "the response, then one pending for each name that waits");
     for pending in &said[1..] {
         assert_eq!((&pending["type"], &pending["state"]), (&json!("symbolState"), &json!("pending")));
         assert_eq!(pending["code"], "VENUE_DOWN");
@@ -245,6 +251,48 @@ fn a_waiting_name_can_be_unsubscribed() {
     assert_eq!(results(&said[0]), ["eur/usd unsubscribed"]);
     assert!(!rig.session.is_waiting());
     assert!(rig.joined.is_empty());
+}
+
+#[test]
+fn names_of_a_venue_without_a_list_are_told_apart_before_it_is_known_that_it_has_none() {
+    let mut rig = Rig::new(Fake { catalogue: None, ..Fake::default() });
+    rig.say(&json!({"type":"subscribe","symbols":["1/XAUUSD","1XAUUSD","1xauusd"]}));
+    let said = rig.say(&json!({"type":"unsubscribe","symbols":["1xauusd"]}));
+    assert_eq!(results(&said[0]), ["1xauusd unsubscribed"]);
+    rig.world = Fake { catalogue: None, open: true, ..Fake::default() };
+    assert_eq!(rig.resolve(), [] as [Value; 0]);
+    assert_eq!(rig.joined, ["+ctrader.1/XAUUSD", "+ctrader.1XAUUSD"]);
+    // Nor does one of them go on from where the other stopped.
+    rig.say(&json!({"type":"unsubscribe","symbols":["1/XAUUSD","1XAUUSD"]}));
+    rig.joined.clear();
+    let resume = json!({"1/XAUUSD":{"epoch":"1","seq":7}});
+    let said = rig.say(&json!({"type":"subscribe","symbols":["1XAUUSD"],"resume":resume.clone()}));
+    assert_eq!(said[0]["results"][0]["recovered"], Value::Null);
+    assert_eq!(rig.joined, ["+ctrader.1XAUUSD"]);
+    rig.say(&json!({"type":"subscribe","symbols":["1/XAUUSD"],"resume":resume}));
+    let position = Position { epoch: 1, seq: 7 };
+    assert_eq!(rig.joined[1..], ["+ctrader.1/XAUUSD".to_owned(), format!("after {position:?}")]);
+}
+
+#[test]
+fn what_waited_is_refused_where_the_gateway_has_no_room_for_it_any_more() {
+    let mut rig = Rig::new(Fake { catalogue: None, ..Fake::default() });
+    rig.say(&json!({"type":"subscribe","symbols":["EURUSD","eur/usd","GBPUSD"]}));
+    rig.world = Fake { room: 1, ..Fake::default() };
+    let said = rig.resolve();
+    assert_eq!(rig.joined, ["+ctrader.EURUSD"]);
+    assert_eq!((said.len(), &said[0]["symbol"], &said[0]["state"]), (1, &json!("GBPUSD"), &json!("refused")));
+    assert_eq!(said[0]["code"], "TOO_MANY_SUBSCRIPTIONS");
+}
+
+#[test]
+fn one_message_does_not_exceed_the_room_of_the_gateway() {
+    let mut rig = Rig::new(Fake { room: 2, ..Fake::default() });
+    let said = rig.say(&json!({"type":"subscribe","symbols":["EURUSD","GBPUSD","XAUUSD"]}));
+    assert_eq!(
+        results(&said[0]),
+        ["EURUSD subscribed", "GBPUSD subscribed", "XAUUSD error TOO_MANY_SUBSCRIPTIONS"]
+    );
 }
 
 #[test]

@@ -121,8 +121,8 @@ impl World for Venues {
         self.tracker(venue).is_ready(now())
     }
 
-    fn has_room(&self, key: &ChannelKey) -> bool {
-        self.hub.has_room(key)
+    fn has_room(&self, key: &ChannelKey, besides: usize) -> bool {
+        self.hub.has_room(key, besides)
     }
 
     fn status(&self, venue: VenueNumber) -> Bytes {

@@ -117,7 +117,7 @@ async fn on_the_bus_each_name_has_a_subject_of_its_own_and_is_written_out_inside
 }
 
 #[tokio::test]
-async fn sizes_volume_change_and_session_reach_clients_and_the_bus_alike() {
+async fn trades_sizes_volume_change_and_session_reach_clients_and_the_bus_alike() {
     let spine = Spine::start(setup()).await;
     let bus = async_nats::connect(spine.nats.url()).await.unwrap();
     let name = NAMES[0];
@@ -131,7 +131,7 @@ async fn sizes_volume_change_and_session_reach_clients_and_the_bus_alike() {
         let event = decode_channel_event(&message.payload).unwrap();
         let Body::Tick(tick) = event.body else { continue };
         let details = tick.details.expect("the venue tells more than prices");
-        told.insert(event.position.seq, details);
+        told.insert(event.position.seq, (details, tick.last.expect("it was traded")));
     }
     let mut volumes = HashSet::new();
     let common = *told.keys().max().unwrap();
@@ -139,7 +139,8 @@ async fn sizes_volume_change_and_session_reach_clients_and_the_bus_alike() {
     loop {
         let tick = client.tick(name).await;
         let seq = tick["seq"].as_u64().unwrap();
-        let Some(details) = told.get(&seq) else { continue };
+        let Some((details, last)) = told.get(&seq) else { continue };
+        assert_eq!(tick["last"].as_f64(), last.with_digits(0).to_string().parse().ok(), "{tick}");
         let members = ["bidSize", "askSize", "volume", "change", "changePercent"];
         for (member, number) in members.into_iter().zip(details.numbers()) {
             let text = number.expect("all of them").with_digits(0).to_string();

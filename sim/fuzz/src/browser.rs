@@ -144,7 +144,7 @@ impl World for Around {
         self.is_ready && venue == 0
     }
 
-    fn has_room(&self, _: &ChannelKey) -> bool {
+    fn has_room(&self, _: &ChannelKey, _: usize) -> bool {
         self.has_room
     }
 

@@ -12,6 +12,7 @@ pub struct CompactTick {
     pub places: u8,
     pub bid: Option<i64>,
     pub ask: Option<i64>,
+    pub last: Option<i64>,
     pub price: Option<i64>,
     pub timestamp_ms: i64,
     pub received_at_ms: i64,
@@ -38,9 +39,10 @@ impl CompactTick {
         });
         let finer = self.places + 1;
         let (high, low) = (self.range.map(|range| range.0), self.range.map(|range| range.1));
-        let prices =
-            [("bid", self.bid, self.places), ("ask", self.ask, self.places), ("price", self.price, finer)];
-        for (name, units, places) in prices.into_iter().chain([("high", high, finer), ("low", low, finer)]) {
+        let sides = [("bid", self.bid), ("ask", self.ask), ("last", self.last)];
+        let finer = [("price", self.price), ("high", high), ("low", low)].map(|(name, n)| (name, n, finer));
+        let sides = sides.map(|(name, units)| (name, units, self.places));
+        for (name, units, places) in sides.into_iter().chain(finer) {
             if let Some(units) = units {
                 message[name] = decimal(units, places);
             }
@@ -251,6 +253,7 @@ impl Entry {
             places: self.places,
             bid: self.bid,
             ask: self.ask,
+            last: self.last,
             price,
             timestamp_ms: sum(self.received_at, -self.lag)?,
             received_at_ms: self.received_at,

@@ -42,20 +42,32 @@ pub struct Subscribe {
     pub id: Option<Value>,
 }
 
-/// The positions of the last ticks a client got, by symbol. Names meet in any of their spellings.
+/// The positions of the last ticks a client got, by symbol as it was written.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Resume(HashMap<String, Option<Position>>);
+pub struct Resume {
+    positions: HashMap<String, Option<Position>>,
+    /// One of the names for each look-up key.
+    spellings: HashMap<String, String>,
+}
 
 impl Resume {
     /// Notes a position; `None` is one that cannot be read, from which nobody can go on.
     pub fn insert(&mut self, name: &str, position: Option<Position>) {
-        self.0.insert(Symbol::lookup_key(name), position);
+        self.positions.insert(name.to_owned(), position);
+        self.spellings.entry(Symbol::lookup_key(name)).or_insert_with(|| name.to_owned());
     }
 
-    /// What was said of a name, if anything.
-    pub fn of(&self, name: &str) -> Option<Option<Position>> {
+    /// What was said of a name, or of another spelling of it that means the same at the venue, if anything.
+    pub fn of(&self, name: &str, means_the_same: impl FnOnce(&str) -> bool) -> Option<Option<Position>> {
         // Most clients resume nothing.
-        if self.0.is_empty() { None } else { self.0.get(&Symbol::lookup_key(name)).copied() }
+        if self.positions.is_empty() {
+            return None;
+        }
+        let position = self.positions.get(name).or_else(|| {
+            let spelling = self.spellings.get(&Symbol::lookup_key(name))?;
+            self.positions.get(spelling).filter(|_| means_the_same(spelling))
+        });
+        position.copied()
     }
 }
 
@@ -242,7 +254,11 @@ mod tests {
                 symbols: vec!["A".into(), "B".into()],
                 source: Some("ib".into()),
                 rate: Rate { mode: Mode::Latest { min_interval_ms: 250 }, on_slow: OnSlow::Merge },
-                resume: Resume(HashMap::from([("A".into(), Some(Position { epoch: 17, seq: 4 }))])),
+                resume: {
+                    let mut resume = Resume::default();
+                    resume.insert("A", Some(Position { epoch: 17, seq: 4 }));
+                    resume
+                },
                 id: Some(json!("x")),
             }
         );
@@ -309,8 +325,9 @@ mod tests {
                 "{{\"type\":\"subscribe\",\"symbols\":\"eur/usd\",\"resume\":{{\"EURUSD\":{value}}}}}"
             );
             let Ok(Request::Subscribe(request)) = read(&text, 3) else { panic!("{text}") };
-            assert_eq!(request.resume.of("eur/usd"), Some(None), "{text}");
-            assert_eq!(request.resume.of("GBPUSD"), None);
+            assert_eq!(request.resume.of("eur/usd", |other| other == "EURUSD"), Some(None), "{text}");
+            assert_eq!(request.resume.of("eur/usd", |_| false), None, "{text}");
+            assert_eq!(request.resume.of("GBPUSD", |_| true), None);
         }
     }
 

@@ -24,9 +24,9 @@ pub struct ChannelWriter {
 
 /// What is put before the names in a tick.
 const TICK: &[u8] = b"{\"type\":\"tick\",";
-/// The longest rest of a tick after its names and without its details: three prices, four numbers of up to 20 digits, one of
+/// The longest rest of a tick after its names and without its details: four prices, four numbers of up to 20 digits, one of
 /// up to 10, and their keys.
-const NUMBERS_BYTES_MAX: usize = 256;
+const NUMBERS_BYTES_MAX: usize = 288;
 
 /// A short text in the making that needs no allocation.
 pub struct Text {
@@ -94,6 +94,7 @@ impl ChannelWriter {
         let mut rest = Text::new();
         rest.put_price(",\"bid\":", tick.bid, tick.digits);
         rest.put_price(",\"ask\":", tick.ask, tick.digits);
+        rest.put_price(",\"last\":", tick.last, tick.digits);
         rest.put_price(",\"price\":", tick.price(), tick.digits);
         let received_ms = tick.received_us.div_euclid(1000);
         rest.put_number(",\"timestamp\":", tick.venue_time_ms.unwrap_or(received_ms));
@@ -116,8 +117,12 @@ impl ChannelWriter {
 
     /// `gap`
     pub fn gap(&self, gap: &Gap) -> Bytes {
-        let (missed, from, to) = (gap.missed(), gap.from, gap.to);
-        format!("{{\"type\":\"gap\",{},\"missed\":{missed},\"from\":{from},\"to\":{to}}}", self.names).into()
+        let (missed, Gap { epoch, from, to }) = (gap.missed(), gap);
+        let names = &self.names;
+        format!(
+            "{{\"type\":\"gap\",{names},\"epoch\":\"{epoch}\",\"missed\":{missed},\"from\":{from},\"to\":{to}}}"
+        )
+        .into()
     }
 
     /// `symbolState`
@@ -173,10 +178,9 @@ pub fn venue_down(venue: &VenueId, name: &str) -> Bytes {
     channel_state(venue, name, SymbolState::Pending, crate::feed::VENUE_DOWN, message)
 }
 
-/// `symbolState` `refused` of a name that the venue's catalogue, now known, does not have.
-pub fn symbol_refused(venue: &VenueId, name: &str) -> Bytes {
-    let message = "the venue has no such symbol; the subscription has ended";
-    channel_state(venue, name, SymbolState::Refused, ErrorCode::UnknownSymbol.as_str(), message)
+/// `symbolState` `refused` of a name that waited for the venue's catalogue in vain.
+pub fn symbol_refused(venue: &VenueId, name: &str, code: ErrorCode, message: &str) -> Bytes {
+    channel_state(venue, name, SymbolState::Refused, code.as_str(), message)
 }
 
 /// What became of one symbol of a subscribe or unsubscribe.
@@ -457,6 +461,7 @@ mod tests {
         let tick = Tick {
             bid: least,
             ask: least,
+            last: least,
             digits: u8::MAX,
             venue_time_ms: Some(i64::MIN),
             received_us: i64::MIN,
@@ -526,7 +531,7 @@ mod tests {
         let gap: Value = serde_json::from_slice(&writer().gap(&Gap { epoch: 1, from: 3, to: 7 })).unwrap();
         assert_eq!(
             gap,
-            json!({"type":"gap","source":"ctrader","symbol":"EUR\"USD","missed":5,"from":3,"to":7})
+            json!({"type":"gap","source":"ctrader","symbol":"EUR\"USD","epoch":"1","missed":5,"from":3,"to":7})
         );
         let change = StateChange {
             state: SymbolState::Closed,

@@ -75,7 +75,10 @@ async fn a_hole_in_the_numbers_is_announced_before_the_next_tick() {
     ingest.tick("EURUSD", 6, 9).await;
     ingest.tick("EURUSD", 7, 5).await;
     let gap = browser.until_type("gap").await;
-    assert_eq!(gap, json!({"type":"gap","source":"ctrader","symbol":"EURUSD","missed":3,"from":2,"to":4}));
+    assert_eq!(
+        gap,
+        json!({"type":"gap","source":"ctrader","symbol":"EURUSD","epoch":"7","missed":3,"from":2,"to":4})
+    );
     let tick = browser.hear_data().await;
     assert_eq!((&tick["seq"], &tick["snapshot"]), (&json!(5), &Value::Null));
 
