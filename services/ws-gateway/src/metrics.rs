@@ -275,9 +275,11 @@ impl GatewayMetrics {
         })
     }
 
-    /// A client is gone.
+    /// A client is gone. Codes of its own choice count together.
     pub fn closed(&self, code: u16) {
-        self.closed.get_or_create(&vec![("code", code.to_string())]).inc();
+        let is_known = matches!(code, 1000..=1015 | 4001..=4004 | 4408);
+        let code = if is_known { code.to_string() } else { "other".to_owned() };
+        self.closed.get_or_create(&vec![("code", code)]).inc();
     }
 
     /// A handshake was refused.

@@ -78,6 +78,8 @@ const READS_A_TURN: usize = 8;
 /// Replies that may wait for a client that does not read when it asks for more; else the connection is closed with 4002.
 /// What one message is answered with comes on top: a request for a thousand symbols may have a thousand answers.
 const REPLIES_MAX: usize = 256;
+/// The same, bytes: the statuses of all venues with their symbols fit, and a client that asks on and on without reading does not.
+const REPLIES_BYTES_MAX: usize = 1024 * 1024;
 
 /// Messages to everybody that are kept for the slow. Who is further behind is told the present state instead.
 const NOTES_MAX: usize = 64;
@@ -282,10 +284,11 @@ impl<S: Socket> Shard<S> {
         let Some(since) = client.blocked_since.take() else { return };
         let taken = self.counts.bytes();
         self.write_to(index, now);
-        if self.counts.bytes() == taken
-            && let Some(client) = self.clients.get_mut(index as usize)
-            && client.blocked_since.is_some()
-        {
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        if self.counts.bytes() != taken {
+            // A full socket takes more only where the client has read: it lives, though our ping waits behind all that.
+            client.heard_at = now;
+        } else if client.blocked_since.is_some() {
             client.blocked_since = Some(since);
         }
     }
@@ -367,8 +370,9 @@ impl<S: Socket> Shard<S> {
         for message in received.drain(..) {
             self.receive(index, message, now);
             // Many questions in one read: answers go out meanwhile, as long as the client takes them.
-            if self.clients.get(index as usize).is_some_and(|client| client.replies.len() >= REPLIES_MAX / 2)
-            {
+            if self.clients.get(index as usize).is_some_and(|client| {
+                client.replies.len() >= REPLIES_MAX / 2 || client.replies.bytes() >= REPLIES_BYTES_MAX / 2
+            }) {
                 self.write_to(index, now);
             }
         }
@@ -386,7 +390,7 @@ impl<S: Socket> Shard<S> {
         else {
             return;
         };
-        if client.replies.len() > REPLIES_MAX {
+        if client.replies.len() > REPLIES_MAX || client.replies.bytes() > REPLIES_BYTES_MAX {
             self.gateway.metrics.dropped("client_replies");
             return self.end(
                 index,
@@ -402,10 +406,10 @@ impl<S: Socket> Shard<S> {
                 client.session.receive(&text, now, &*self.gateway.venues, &held, &mut actions);
             }
             Received::Binary => client.session.receive_binary(now, &mut actions),
-            Received::Ping(payload) => client.replies.push_back(Reply::Pong(payload.into())),
+            Received::Ping(payload) => client.replies.push(Reply::Pong(payload.into())),
             Received::Pong => {}
             Received::Close(code) => {
-                client.replies.push_back(Reply::Close(code.unwrap_or(code::NORMAL), ""));
+                client.replies.push(Reply::Close(code.unwrap_or(code::NORMAL), ""));
                 self.end(index, End::Peer(code.unwrap_or(code::NORMAL)), now);
             }
         }
@@ -444,7 +448,7 @@ impl<S: Socket> Shard<S> {
 
     fn reply(&mut self, index: u32, reply: Reply) {
         if let Some(client) = self.clients.get_mut(index as usize) {
-            client.replies.push_back(reply);
+            client.replies.push(reply);
         }
     }
 
@@ -552,7 +556,7 @@ impl<S: Socket> Shard<S> {
         if let End::Close(code, reason) = end {
             // What waited is not worth keeping the end waiting for.
             client.replies.clear();
-            client.replies.push_back(Reply::Close(code, reason));
+            client.replies.push(Reply::Close(code, reason));
         }
         client.closing = Some(Closing { end, until: now + FAREWELL_WITHIN });
         for sub in take(&mut client.subs) {

@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use super::sub::{Sub, special};
 use super::{Arrival, Socket, code};
 use crate::form::Form;
 use crate::limits::{ClientLimits, Place};
-use crate::reply::Reply;
+use crate::reply::Replies;
 use crate::session::ClientSession;
 use crate::wire::FrameReader;
 
@@ -57,7 +56,7 @@ pub(super) struct Client<S> {
     unsent: Bytes,
     pub(super) form: Form,
     /// What it is told before its ticks.
-    pub(super) replies: VecDeque<Reply>,
+    pub(super) replies: Replies,
     /// Where it has symbols in mode `latest`.
     pub(super) rates: Option<Box<Rates>>,
     /// What it asked for and is not answered yet; most have none.
@@ -105,7 +104,7 @@ impl<S: Socket> Client<S> {
             scan_from: 0,
             unsent: Bytes::new(),
             form: arrival.form,
-            replies: VecDeque::new(),
+            replies: Replies::default(),
             rates: None,
             parked: None,
             behind_since: None,
@@ -134,8 +133,7 @@ impl<S: Socket> Client<S> {
     /// What it takes beyond itself, bytes.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        let replies = self.replies.capacity() * size_of::<Reply>();
-        self.unsent.len() + replies + self.subs.capacity() * size_of::<Sub>()
+        self.unsent.len() + self.replies.held_bytes() + self.subs.capacity() * size_of::<Sub>()
     }
 
     /// It has been behind for too long: each symbol of which every tick is wanted goes on with the newest.

@@ -113,7 +113,7 @@ impl<S: Socket> Shard<S> {
                 }
                 client.ping_at = now + ping;
                 if client.replies.len() < REPLIES_MAX {
-                    client.replies.push_back(Reply::Ping);
+                    client.replies.push(Reply::Ping);
                     says = true;
                 }
             }
@@ -121,7 +121,7 @@ impl<S: Socket> Shard<S> {
                 client.said_at = now;
                 let venues = &self.gateway.venues;
                 let message = heartbeat.get_or_insert_with(|| protocol::heartbeat(venues.now_ms()));
-                client.replies.push_back(Reply::Message(message.clone()));
+                client.replies.push(Reply::Message(message.clone()));
                 says = true;
             }
             let pace = &mut self.pace[index as usize];

@@ -48,13 +48,10 @@ pub(super) fn gather<S>(
     let mut gathered = Gathered::default();
     batch.clear();
     while batch.len() < WRITE_BYTES
-        && let Some(reply) = client.replies.pop_front()
+        && let Some(reply) = client.replies.pop()
     {
         gathered.has_text |= matches!(reply, Reply::Message(_));
         client.form.reply(&reply, batch);
-    }
-    if client.replies.is_empty() && client.replies.capacity() > 0 {
-        client.replies = VecDeque::new();
     }
     while batch.len() < WRITE_BYTES
         && let Some(ahead) =

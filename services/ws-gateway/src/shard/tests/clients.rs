@@ -80,6 +80,45 @@ fn a_client_that_asks_and_does_not_read_is_closed() {
 }
 
 #[test]
+fn a_client_that_asks_for_long_answers_and_does_not_read_holds_little_and_is_closed() {
+    let mut bench = Bench::with(0, Duration::from_secs(25), 1_000, true);
+    let browser = bench.open();
+    browser.room(0);
+    let many = json!({"type": "unsubscribe", "symbols": vec!["A"; 5_000]}).to_string();
+    let answer_bytes = 5_000 * 150;
+    let mut asked = 0;
+    while bench.shard.clients[browser.number as usize].closing.is_none() {
+        browser.send_text(&many);
+        bench.shard.readable(browser.number, bench.now);
+        bench.pass_time(Duration::from_millis(100));
+        let held = bench.shard.clients[browser.number as usize].held_bytes();
+        assert!(held < REPLIES_BYTES_MAX + answer_bytes + 2 * WRITE_BYTES, "{held} bytes");
+        asked += 1;
+        assert!(asked < 20, "it is let go");
+    }
+    assert!(asked > 2, "two long answers may wait");
+    browser.room(usize::MAX / 2);
+    bench.shard.writable(browser.number, bench.now);
+    bench.settle();
+    assert_eq!(browser.closed_with(), Some(4002));
+}
+
+#[test]
+fn a_flood_of_pings_is_answered_with_the_newest_of_each_read() {
+    let mut bench = Bench::new(0);
+    let browser = bench.open();
+    for number in 0..1_000u32 {
+        browser.send(OpCode::Control(Control::Ping), &number.to_be_bytes());
+    }
+    bench.shard.readable(browser.number, bench.now);
+    bench.settle();
+    let pongs = browser.frames().into_iter().filter(|(opcode, _)| *opcode == 10).map(|(_, payload)| payload);
+    let pongs: Vec<_> = pongs.collect();
+    assert!(pongs.len() < 20, "{}", pongs.len());
+    assert_eq!(pongs.last().map(Vec::as_slice), Some(&999u32.to_be_bytes()[..]));
+}
+
+#[test]
 fn a_client_that_asks_much_at_once_and_reads_gets_every_answer() {
     let mut bench = Bench::new(5);
     let browser = bench.open();

@@ -105,14 +105,13 @@ fn slow_client(on_slow: &str) -> Account {
         assert_eq!(good_last, u64::from(tenth + 1) * 10, "the others have everything");
         let client = &bench.shard.clients[line.browser.number as usize];
         assert!(client.held_bytes() < 20 * 1024, "{}", client.held_bytes());
-        if tenth % 100 == 0 {
+        // Later it says nothing more: that it reads is sign of life enough, for our pings wait in front of a slow line.
+        if tenth < 1_000 && tenth % 100 == 0 {
             line.browser.send_text(&json!({"type": "ping"}).to_string());
             bench.shard.readable(line.browser.number, bench.now);
         }
-        for browser in [&good, &line.browser] {
-            browser.send_pong();
-            bench.shard.readable(browser.number, bench.now);
-        }
+        good.send_pong();
+        bench.shard.readable(good.number, bench.now);
     }
     assert_eq!(bench.shard.len(), 2, "nobody is dropped for being slow");
     assert!(bench.metric("clients_passed_over_total") > 100.0);

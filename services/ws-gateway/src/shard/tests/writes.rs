@@ -149,7 +149,7 @@ fn an_idle_client_holds_nothing_of_what_it_was_sent() {
         bench.tick("EURUSD");
     }
     let client = &bench.shard.clients[browser.number as usize];
-    assert_eq!(client.replies.capacity(), 0);
+    assert_eq!(client.replies.held_bytes(), 0);
     assert!(size_of::<Client<Pipe>>() <= 640, "{}", size_of::<Client<Pipe>>());
     assert!(size_of::<Option<Sub>>() <= 64, "{}", size_of::<Option<Sub>>());
 }
