@@ -297,9 +297,12 @@ impl VenueTracker {
         let venue = &self.venue;
         let view = HealthView::of(health, millis(age));
         let because = health.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+        let is_stopping = health.cause.as_ref().is_some_and(|cause| cause.kind == CauseKind::Stopping);
         let (mut attempt, mut delay) = (None, None);
         let (status, message) = if health.auth == AuthState::Refused {
             ("error".to_owned(), format!("{venue} does not accept the credentials{because}"))
+        } else if !health.is_ready() && is_stopping {
+            ("disconnected".to_owned(), format!("the connection to {venue} was closed{because}"))
         } else if !health.is_ready() && health.attempt == 0 {
             (format!("{venue}-connecting"), format!("connecting to {venue}{because}"))
         } else if !health.is_ready() {

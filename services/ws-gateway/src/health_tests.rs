@@ -72,7 +72,11 @@ fn a_gateway_that_has_just_started_says_so_and_then_that_nobody_speaks() {
 #[test]
 fn the_three_axes_make_the_word() {
     type Change = fn(&mut VenueHealth);
-    let cases: [(&str, Change); 7] = [
+    let cases: [(&str, Change); 8] = [
+        ("disconnected", |h| {
+            (h.link, h.auth) = (LinkState::Down, AuthState::None);
+            h.cause = Some(Cause::new(CauseKind::Stopping, ""));
+        }),
         ("ctrader-connecting", |h| (h.link, h.auth) = (LinkState::Down, AuthState::None)),
         ("ctrader-connecting", |h| (h.link, h.auth) = (LinkState::Up, AuthState::Pending)),
         ("reconnecting", |h| (h.link, h.auth, h.attempt) = (LinkState::Connecting, AuthState::None, 2)),
