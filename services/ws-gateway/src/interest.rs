@@ -99,7 +99,7 @@ pub async fn run(mut interest: Interest, stop: CancellationToken) {
     let (streams, new_streams) = mpsc::channel(PUMP_QUEUE);
     let end_of_pump = CancellationToken::new();
     let (metrics, history) = (interest.metrics.clone(), interest.history.clone());
-    let pump = tokio::spawn(pump(new_streams, metrics, history, end_of_pump.clone()));
+    let mut pump = tokio::spawn(pump(new_streams, metrics, history, end_of_pump.clone()));
     let demands = || Demand::new(interest.holder.clone(), interest.lease_ttl);
     let mut venues: Vec<VenueInterest> = interest
         .venues
@@ -135,11 +135,15 @@ pub async fn run(mut interest: Interest, stop: CancellationToken) {
             changed = interest.bus.changed() => if changed.is_err() { break },
             () = tokio::time::sleep_until(next) => {}
             () = stop.cancelled() => break,
+            // Without it no tick reaches anybody.
+            _ = &mut pump => break,
         }
     }
     interest.farewell(&mut venues).await;
     end_of_pump.cancel();
-    let _ = pump.await;
+    if !pump.is_finished() {
+        let _ = pump.await;
+    }
 }
 
 /// One venue's part.

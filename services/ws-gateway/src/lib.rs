@@ -87,17 +87,17 @@ pub mod why;
 pub mod wire;
 pub mod writer;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Event;
 use serde_json::json;
 use tickcast_bus::History;
-use tickcast_service::Context;
+use tickcast_service::{Context, Tasks};
 use tokio::sync::watch as tokio_watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Span, error, info, warn};
 
 use api::Admin;
 use ask::Asker;
@@ -132,6 +132,9 @@ pub enum GatewayError {
     /// The bus cannot be used with these settings.
     #[error(transparent)]
     Bus(#[from] tickcast_bus::BusError),
+    /// Something has ended without which there is no gateway.
+    #[error("the {0} has ended, which should not")]
+    Ended(&'static str),
 }
 
 /// Messages one bus subscription holds before it drops: seconds of a fast symbol.
@@ -143,7 +146,8 @@ const HISTORY_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// Runs the gateway until `context.stop` is cancelled, then moves its clients elsewhere and withdraws its leases.
 ///
 /// # Errors
-/// [`GatewayError`] where it could not begin.
+/// [`GatewayError`] where it could not begin, or where a part of it ended too early: its clients are moved then, too, for a
+/// gateway that takes them in and has nothing for them is worse than none.
 pub async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Ok(serve(config, context).await?)
 }
@@ -175,11 +179,12 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     });
     let writers = Writers::open(writer_count(config.writers)).map_err(GatewayError::Writers)?;
     let writers = Arc::new(writers);
-    let threads = writers.start(&gateway).map_err(GatewayError::Writers)?;
+    let writer_ended = CancellationToken::new();
+    let threads = writers.start(&gateway, &writer_ended).map_err(GatewayError::Writers)?;
     show(&context, &gateway);
 
     let end = CancellationToken::new();
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks::within(Span::current());
     for venue in venues.numbers() {
         let watch = Watch {
             venue,
@@ -191,7 +196,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
             metrics: metrics.clone(),
         };
         let end = end.clone();
-        tasks.spawn(async move {
+        tasks.start("watch over a venue", async move {
             if let Err(error) = watch::run(watch, end).await {
                 warn!(%error, "a venue is not followed any more");
             }
@@ -199,12 +204,13 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     }
     let polls = Arc::new(Polls::default());
     let (kept, end_of_polls) = (polls.clone(), end.clone());
-    tasks.spawn(async move { kept.run(end_of_polls).await });
+    tasks.start("keeper of polls", async move { kept.run(end_of_polls).await });
     let admin = Admin { bus: client.clone(), anonymous: config.anonymous_admin };
     let asker = Arc::new(Asker::new(client.clone(), metrics.clone()));
     let (orders, new_orders) = HistoryOrders::new(config.channels_max, metrics.clone());
     let history = History::new(client.clone(), HISTORY_ANSWERS_WITHIN);
-    tasks.spawn(history::run(history, config.ring_ticks, new_orders, metrics.clone(), end.clone()));
+    let reading = history::run(history, config.ring_ticks, new_orders, metrics.clone(), end.clone());
+    tasks.start("reader of history", reading);
     let interest = Interest {
         client,
         bus,
@@ -217,7 +223,7 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
         lease_ttl: config.lease_ttl,
         linger: config.interest_linger,
     };
-    tasks.spawn(interest::run(interest, end.clone()));
+    tasks.start("interest", interest::run(interest, end.clone()));
 
     let addr = config.listen;
     let listener = listener::open(addr).map_err(|source| GatewayError::Listen { addr, source })?;
@@ -226,7 +232,9 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
     context.ready.set("listener", Ok(()));
     let router = api::router(gateway.clone(), writers, admin, asker, polls, &context);
     let busy = gateway.metrics.http_connections.clone();
-    listener::serve(listener, config.tls, config.accepts_per_s, router, busy, context.stop.clone()).await;
+    let stop = context.stop.clone();
+    let serving = listener::serve(listener, config.tls, config.accepts_per_s, router, busy, stop.clone());
+    let ended = serve_while_whole(serving, &mut tasks, &writer_ended, &stop).await;
     context.ready.set("listener", Err("stopping".into()));
 
     // Ticks flow on until the last client has moved.
@@ -243,8 +251,33 @@ async fn serve(config: Config, context: Context) -> Result<(), GatewayError> {
         warn!("a writer ended in disorder");
     }
     end.cancel();
-    while tasks.join_next().await.is_some() {}
-    Ok(())
+    tasks.all_ended().await;
+    ended.map_or(Ok(()), |name| Err(GatewayError::Ended(name)))
+}
+
+/// Serves until the stop, or until a part has ended without which there is no gateway: then everything stops, and its name is
+/// given.
+async fn serve_while_whole(
+    serving: impl Future<Output = ()>,
+    tasks: &mut Tasks,
+    writer_ended: &CancellationToken,
+    stop: &CancellationToken,
+) -> Option<&'static str> {
+    let mut serving = pin!(serving);
+    let first = tokio::select! {
+        biased;
+        () = &mut serving => return None,
+        name = tasks.one_ended() => name,
+        () = writer_ended.cancelled() => "writer",
+    };
+    // Whoever is asked to stop ends everything, in any order.
+    let is_early = !stop.is_cancelled();
+    if is_early {
+        error!(part = first, "a part of the gateway has ended that should not, it stops");
+        stop.cancel();
+    }
+    serving.await;
+    is_early.then_some(first)
 }
 
 /// As many writers as the settings say, or as there are cores.
@@ -308,3 +341,47 @@ fn show(context: &Context, gateway: &Arc<Gateway>) {
 
 /// Channels on the `/status` page.
 const CHANNELS_SHOWN: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Serves with a part that ends by `end`, and tells which part that was.
+    async fn ended(end: impl Future<Output = ()> + Send + 'static, writer: bool) -> Option<&'static str> {
+        let (stop, writer_ended) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = Tasks::within(Span::none());
+        tasks.start("patient", stop.clone().cancelled_owned());
+        tasks.start("short-lived", end);
+        if writer {
+            drop(writer_ended.clone().drop_guard());
+        }
+        let serving = stop.clone().cancelled_owned();
+        let ended = serve_while_whole(serving, &mut tasks, &writer_ended, &stop).await;
+        assert!(stop.is_cancelled());
+        ended
+    }
+
+    #[tokio::test]
+    async fn a_gateway_without_one_of_its_parts_stops_and_says_which() {
+        assert_eq!(ended(async {}, false).await, Some("short-lived"));
+        assert_eq!(ended(async { panic!("out of cheese") }, false).await, Some("short-lived"));
+        assert_eq!(ended(std::future::pending(), true).await, Some("writer"));
+    }
+
+    #[tokio::test]
+    async fn parts_that_end_with_the_stop_are_no_failure() {
+        let (stop, writer_ended) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = Tasks::within(Span::none());
+        tasks.start("short-lived", stop.clone().cancelled_owned());
+        let serving = {
+            let stop = stop.clone();
+            async move {
+                stop.cancelled().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        stop.cancel();
+        drop(writer_ended.clone().drop_guard());
+        assert_eq!(serve_while_whole(serving, &mut tasks, &writer_ended, &stop).await, None);
+    }
+}

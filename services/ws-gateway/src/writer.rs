@@ -10,6 +10,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::net::SendFlags;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::gateway::Gateway;
@@ -62,16 +63,23 @@ impl Writers {
         Ok(Self { inboxes, polls: Mutex::new(polls) })
     }
 
-    /// Starts the threads. They end once the gateway is stopped and their last client is gone.
+    /// Starts the threads. They end once the gateway is stopped and their last client is gone; the first that ends, however,
+    /// cancels `ended`.
     ///
     /// # Errors
     /// The system starts no more threads.
-    pub fn start(&self, gateway: &Arc<Gateway>) -> io::Result<Vec<JoinHandle<()>>> {
+    pub fn start(
+        &self,
+        gateway: &Arc<Gateway>,
+        ended: &CancellationToken,
+    ) -> io::Result<Vec<JoinHandle<()>>> {
         let polls = std::mem::take(&mut *self.polls.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = Vec::new();
         for (number, (poll, inbox)) in polls.into_iter().zip(&self.inboxes).enumerate() {
             let (inbox, gateway) = (inbox.clone(), gateway.clone());
+            let ended = ended.clone().drop_guard();
             let run = move || {
+                let _ended = ended;
                 if let Err(error) = run(poll, &inbox, gateway) {
                     error!(%error, "a writer ended, its clients are lost");
                 }

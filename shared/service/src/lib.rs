@@ -31,6 +31,7 @@ mod health;
 mod metrics;
 mod process;
 mod settings;
+mod tasks;
 mod telemetry;
 pub mod trace;
 
@@ -40,3 +41,4 @@ pub use health::{Readiness, StatusPage};
 pub use metrics::Metrics;
 pub use process::{About, Context, main, main_with_doctor};
 pub use settings::Reader;
+pub use tasks::Tasks;

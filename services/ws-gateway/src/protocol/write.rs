@@ -475,7 +475,6 @@ mod tests {
                 change_percent: least,
                 session: Phase::new(&"\"".repeat(Phase::BYTES_MAX)),
             })),
-            ..tick()
         };
         let json = writer().tick(&tick, Position { epoch: u64::MAX, seq: u64::MAX });
         let json: Value = serde_json::from_slice(&json).unwrap();
