@@ -243,6 +243,10 @@ async fn ticks(
     if !wanted.has_symbols() {
         return all_ticks(&gateway, wanted.source());
     }
+    // Not only its answer is not for everybody: it makes demand.
+    if let Err(refused) = stream::check_origin(&gateway, request.headers()) {
+        return refusal(refused);
+    }
     let symbols_max = gateway.limits.subscriptions_max.min(TICKS_MAX);
     let token = wanted.after().filter(|token| !token.is_empty());
     let understood = wanted.understand(&gateway, token, symbols_max);

@@ -98,6 +98,7 @@ pub async fn run(
     let mut reads: FuturesUnordered<BoxFuture<'_, Outcomes>> = FuturesUnordered::new();
     let mut waiting: VecDeque<Arc<Wanted>> = VecDeque::new();
     let mut ordered = Vec::new();
+    let depth = metrics.depth("history_reads");
     loop {
         while reads.len() < READS_MAX
             && let Some(next) = waiting.pop_front()
@@ -117,6 +118,7 @@ pub async fn run(
                 reads.push(read(&history, next, ring_ticks).map(|read| vec![read]).boxed());
             }
         }
+        depth.set(i64::try_from(waiting.len() + new_orders.len()).unwrap_or(i64::MAX));
         tokio::select! {
             count = new_orders.recv_many(&mut ordered, ORDERS_AT_A_TIME) => {
                 if count == 0 {

@@ -183,6 +183,8 @@ impl Interest {
                 next = next.min(renewal.into());
             }
         }
+        let on_the_way = streams.max_capacity() - streams.capacity();
+        self.metrics.depth("new_channels").set(on_the_way.try_into().unwrap_or(i64::MAX));
         self.metrics.channels.set(self.hub.channels().len().try_into().unwrap_or(i64::MAX));
         next
     }
@@ -285,8 +287,14 @@ impl Interest {
                         "lease said"
                     );
                 }
-                Ok(Err(error)) => warn!(%error, "cannot publish a lease"),
-                Err(_) => warn!("cannot publish a lease: the bus does not take it"),
+                Ok(Err(error)) => {
+                    self.metrics.dropped("leases");
+                    warn!(%error, "cannot publish a lease");
+                }
+                Err(_) => {
+                    self.metrics.dropped("leases");
+                    warn!("cannot publish a lease: the bus does not take it");
+                }
             }
         };
         publishing.instrument(span).await;

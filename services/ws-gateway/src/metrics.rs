@@ -56,6 +56,7 @@ pub struct GatewayMetrics {
     why_answers: Counters,
     closed: Counters,
     drops: Counters,
+    depths: Family<Labels, Gauge>,
     errors: Counters,
     received: Counters,
     ignored: Counters,
@@ -173,6 +174,7 @@ impl GatewayMetrics {
             why_answers: Counters::default(),
             closed: Counters::default(),
             drops: Counters::default(),
+            depths: Family::default(),
             errors: Counters::default(),
             received: Counters::default(),
             ignored: Counters::default(),
@@ -214,6 +216,7 @@ impl GatewayMetrics {
         r.register("subscriptions", "Symbols subscribed to, over all clients", metrics.subscriptions.clone());
         r.register("channels", "Channels subscribed to on the bus", metrics.channels.clone());
         r.register("queue_drops", "What was dropped at a full queue, by queue", metrics.drops.clone());
+        r.register("queue_depth", "What waits in a bounded queue now, by queue", metrics.depths.clone());
         r.register("leases_published", "Demand leases published", metrics.leases.clone());
         r.register("errors", "Requests refused, by code", metrics.errors.clone());
         r.register("venue_health", "1 for the state each axis of a venue has", metrics.health.clone());
@@ -290,6 +293,11 @@ impl GatewayMetrics {
     /// A queue was full.
     pub fn dropped(&self, queue: &str) {
         self.drops.get_or_create(&vec![("queue", queue.to_owned())]).inc();
+    }
+
+    /// How much waits in a queue now.
+    pub fn depth(&self, queue: &str) -> Gauge {
+        self.depths.get_or_create(&vec![("queue", queue.to_owned())]).clone()
     }
 
     /// A request was refused.
@@ -376,6 +384,7 @@ mod tests {
         ticks.ingest_to_gateway.observe(0.02);
         m.to_socket.observe(0.03);
         m.dropped("client_replies");
+        m.depth("client_replies").set(4);
         m.slow_consumer.inc();
         m.lease(&venue);
         m.error(ErrorCode::BadJson);
@@ -399,6 +408,7 @@ mod tests {
             r#"delivery_latency_seconds_count{stage="ingest_to_gateway",venue="here"} 1"#,
             r#"delivery_latency_seconds_count{stage="gateway_to_socket"} 1"#,
             r#"queue_drops_total{queue="client_replies"} 1"#,
+            r#"queue_depth{queue="client_replies"} 4"#,
             "bus_slow_consumer_total 1",
             r#"leases_published_total{venue="here"} 1"#,
             r#"errors_total{code="BAD_JSON"} 1"#,

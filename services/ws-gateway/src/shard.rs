@@ -40,6 +40,7 @@ use crate::wire::{Broken, Received};
 use channels::Channels;
 pub use client::End;
 use client::{Client, Closing};
+use everybody::Depths;
 use resume::Waiting;
 pub(crate) use resume::{AHEAD_WITHIN, HISTORY_WITHIN};
 pub use socket::Socket;
@@ -142,6 +143,7 @@ pub struct Shard<S> {
     sweep_every: Duration,
     draining: bool,
     counts: Counts,
+    depths: Depths,
     scratch: Scratch,
 }
 
@@ -167,6 +169,7 @@ impl<S: Socket> Shard<S> {
     /// A shard without clients, told by `mailbox` what is there for it.
     pub fn new(gateway: Arc<Gateway>, mailbox: Arc<Mailbox>, now: Instant) -> Self {
         let flush_ms = u64::try_from(gateway.flush.as_millis()).unwrap_or(u64::MAX);
+        let depths = Depths::of(&gateway.metrics);
         let sweep_every = (gateway.ping / SWEEPS).clamp(SWEEP_EVERY.0, SWEEP_EVERY.1);
         Self {
             news: gateway.bulletin.join(mailbox.clone()),
@@ -189,6 +192,7 @@ impl<S: Socket> Shard<S> {
             sweep_every,
             draining: false,
             counts: Counts::default(),
+            depths,
             scratch: Scratch {
                 marked: VecDeque::new(),
                 batch: Vec::with_capacity(2 * WRITE_BYTES),

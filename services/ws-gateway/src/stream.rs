@@ -154,18 +154,15 @@ impl Stream {
     /// Why not.
     pub fn prepare(gateway: &Gateway, request: &Request, wanted: &Wanted) -> Result<Self, Refused> {
         let headers = request.headers();
-        let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or(""));
-        if !gateway.origins.allow_request(origin, text(headers, header::HOST)) {
-            gateway.metrics.refused("origin");
-            return Err(Refused::Origin);
-        }
+        check_origin(gateway, headers)?;
         let token =
             text(headers, LAST_EVENT_ID).or(wanted.last_event_id.as_deref()).filter(|id| !id.is_empty());
         let wanted = wanted.understand(gateway, token, EVENTS_SYMBOLS_MAX);
         let wanted = wanted.map_err(|(code, message)| Refused::Wrong(code, message))?;
         let peer = peer_of(request);
         let place = enter(gateway, peer)?;
-        Ok(Self { wanted, place, head: head(origin.filter(|origin| gateway.origins.allow(origin))), peer })
+        let origin = origin_of(headers).filter(|origin| gateway.origins.allow(origin));
+        Ok(Self { wanted, place, head: head(origin), peer })
     }
 
     /// Makes the connection a client of the gateway; the answer is the stream.
@@ -182,6 +179,23 @@ impl Stream {
         };
         handover.take(Box::new(taker)).await
     }
+}
+
+/// Lets in pages of the origins that are allowed, and whoever is no page.
+///
+/// # Errors
+/// [`Refused::Origin`]
+pub fn check_origin(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Refused> {
+    if gateway.origins.allow_request(origin_of(headers), text(headers, header::HOST)) {
+        return Ok(());
+    }
+    gateway.metrics.refused("origin");
+    Err(Refused::Origin)
+}
+
+/// Where a page says it is from; one that cannot be read is of nobody.
+fn origin_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or(""))
 }
 
 /// Takes a place among the clients for a request.

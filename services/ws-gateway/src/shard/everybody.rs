@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::client::End;
 use super::{
@@ -8,9 +9,27 @@ use super::{
     code, number,
 };
 use crate::bulletin::Note;
+use crate::metrics::GatewayMetrics;
 use crate::protocol;
 use crate::reply::Reply;
 use crate::session::World as _;
+
+/// What waits for all clients of a shard together, as it was last shown: the shards of a gateway share the figures.
+pub(super) struct Depths([(Gauge, i64); 2]);
+
+impl Depths {
+    pub(super) fn of(metrics: &GatewayMetrics) -> Self {
+        Self(["client_replies", "client_answers"].map(|queue| (metrics.depth(queue), 0)))
+    }
+
+    fn show(&mut self, replies: usize, answers: usize) {
+        for ((gauge, shown), count) in self.0.iter_mut().zip([replies, answers]) {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            gauge.inc_by(count - *shown);
+            *shown = count;
+        }
+    }
+}
 
 /// What concerns every client of a shard: news, the gateway's stop, and the clocks.
 impl<S: Socket> Shard<S> {
@@ -84,9 +103,12 @@ impl<S: Socket> Shard<S> {
     pub(super) fn sweep(&mut self, now: Instant) {
         let ping = self.gateway.ping;
         let (mut ends, mut stuck) = (Vec::new(), Vec::new());
+        let (mut replies, mut answers) = (0, 0);
         let mut heartbeat = None;
         for (index, client) in &mut self.clients {
             let index = number(index);
+            replies += client.replies.len();
+            answers += client.parked.as_ref().map_or(0, |parked| parked.len());
             let is_blocked = client.blocked_since.is_some();
             if let Some(closing) = &client.closing {
                 if now >= closing.until {
@@ -130,6 +152,7 @@ impl<S: Socket> Shard<S> {
                 self.ready.push(index);
             }
         }
+        self.depths.show(replies, answers);
         for index in stuck {
             self.writable(index, now);
         }

@@ -159,8 +159,13 @@ async fn a_new_epoch_and_positions_of_nobody_begin_anew() {
 
 #[tokio::test]
 async fn polls_have_the_limits_of_websockets() {
-    let (_nats, mut ingest, gateway) =
-        spine(&["A", "B", "C"], &[("MAX_CONNECTIONS", "2"), ("MAX_SUBSCRIPTIONS", "2")]).await;
+    let settings =
+        [("MAX_CONNECTIONS", "2"), ("MAX_SUBSCRIPTIONS", "2"), ("ALLOWED_ORIGINS", "https://app.example")];
+    let (_nats, mut ingest, gateway) = spine(&["A", "B", "C"], &settings).await;
+    for (origin, expected) in [("https://evil.example", 403), ("https://app.example", 200)] {
+        let (status, _, body) = gateway.http("GET", "/api/v1/ticks?symbols=C", &[("Origin", origin)]).await;
+        assert_eq!(status, expected, "{body}");
+    }
     for (query, code) in [
         ("symbols=A,B,C", (400, "TOO_MANY_SUBSCRIPTIONS")),
         ("symbols=", (400, "BAD_MESSAGE")),
@@ -187,7 +192,7 @@ async fn polls_have_the_limits_of_websockets() {
         places(2.0).await;
         let (status, head, _) = gateway.http("GET", "/api/v1/ticks?symbols=A", &[]).await;
         assert_eq!((status, head.contains("retry-after")), (503, true));
-        ingest.wanted(&["A"]).await;
+        ingest.wanted(&["A", "C"]).await;
         ingest.tick("A", 7, 1).await;
     };
     let (answer, ()) = tokio::join!(waiting, beside);
