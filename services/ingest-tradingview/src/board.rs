@@ -7,8 +7,10 @@ use std::time::Duration;
 use tickcast_model::{Cause, CauseKind, StateChange, Symbol, SymbolState};
 use tickcast_session::{Ending, MarketHours, Note, Now, Pace, SessionOutput, Standing};
 
+use crate::blame::Blame;
 use crate::entry::{Entry, First, Refusal, Room, Step};
 use crate::healing::Healing;
+use crate::limit::Limit;
 use crate::memory::Memory;
 use crate::message::Fields;
 
@@ -38,6 +40,7 @@ pub(crate) struct Board {
     opened: u64,
     memory: Memory,
     healing: Healing,
+    limit: Limit,
     /// When which entry is looked at; one that has moved on since is left alone.
     agenda: BTreeSet<(Duration, Symbol)>,
     /// When paced work can go on.
@@ -56,6 +59,7 @@ const BOOK_WITHIN: Duration = Duration::from_millis(500);
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// A connection has about 200 sessions in it (facts 5.4); before that a new one is opened.
 const SESSIONS_PER_CONNECTION: u64 = 180;
+
 impl Board {
     pub(crate) fn new(limits: Limits, memory: Memory, rng: fastrand::Rng) -> Self {
         Self {
@@ -69,6 +73,7 @@ impl Board {
             opened: 0,
             memory,
             healing: Healing::default(),
+            limit: Limit::default(),
             agenda: BTreeSet::new(),
             work_at: None,
             commands: VecDeque::new(),
@@ -159,6 +164,7 @@ impl Board {
     /// What changed of a symbol, or why the venue does not stream it.
     pub(crate) fn quote(&mut self, now: Now, session: &str, key: &str, outcome: Result<&Fields<'_>, String>) {
         let Some(number) = self.find(session, key) else { return self.odd("late_quote") };
+        self.limit.answered(number);
         let fields = match outcome {
             Ok(fields) => fields,
             Err(reason) => return self.refuse(now, key, reason, false),
@@ -191,24 +197,29 @@ impl Board {
     /// The venue has sent the first data of a symbol, but perhaps not its book.
     pub(crate) fn completed(&mut self, now: Now, session: &str, key: &str) {
         let Some(number) = self.find(session, key) else { return self.odd("late_quote") };
+        self.limit.answered(number);
         self.heard_of(now, number, key);
         self.whole_by(now.elapsed + BOOK_WITHIN, key);
     }
 
     /// A quote session is unusable: what was in it goes into another, and what may be why is asked for apart, in ever
     /// smaller batches until it is known (facts 5.6).
-    pub(crate) fn broken(&mut self, now: Now, session: &str, words: &str) {
+    pub(crate) fn broken(&mut self, now: Now, session: &str, reason: &str, info: &str) {
         let number = self.rooms.iter().find(|(_, room)| room.id == session).map(|(number, _)| *number);
-        let Some(room) = number.and_then(|number| self.rooms.remove(&number)) else {
+        let Some((number, room)) = number.and_then(|number| Some((number, self.rooms.remove(&number)?)))
+        else {
             return self.odd("error_of_another_session");
         };
         self.odd("session_broken");
-        // Too many sessions are nobody's key's fault.
-        let is_limit = words.contains("max ") && words.contains("session");
-        let suspects = if is_limit { BTreeSet::new() } else { room.asked };
+        let words = if info.is_empty() { reason.to_owned() } else { format!("{reason}: {info}") };
+        let blame = Blame::of(reason, info);
+        if blame == Blame::Limit {
+            self.limit.reached(number, &words);
+        }
+        let suspects = if blame == Blame::Keys { room.asked } else { BTreeSet::new() };
         let lot = suspects.len().div_ceil(2);
         for symbol in &room.keys {
-            let Some(entry) = self.entries.get_mut(symbol).filter(|entry| entry.room == number) else {
+            let Some(entry) = self.entries.get_mut(symbol).filter(|entry| entry.room == Some(number)) else {
                 continue;
             };
             entry.start_over(now.elapsed);
@@ -217,14 +228,14 @@ impl Board {
             }
         }
         if suspects.is_empty() {
-            self.healing.broke(now.elapsed);
+            self.healing.broke(now.elapsed, blame == Blame::Limit);
         } else if suspects.len() == 1 {
             for symbol in &suspects {
                 // Once may be by accident, and a refusal lasts.
                 let is_blamed =
                     self.entries.get_mut(symbol).is_some_and(|it| std::mem::replace(&mut it.blamed, true));
                 if is_blamed {
-                    self.refuse(now, symbol.as_str(), words.to_owned(), true);
+                    self.refuse(now, symbol.as_str(), words.clone(), true);
                 }
             }
         }
@@ -247,12 +258,17 @@ impl Board {
             let words = format!("{} quote sessions were opened on this connection", self.opened);
             return Err(Cause::new(CauseKind::SessionLost, words).into());
         }
-        Ok(())
+        self.limit.check()
+    }
+
+    /// How a connection ends on which the last thing that was said of sessions is that there are too many.
+    pub(crate) fn limited(&self) -> Option<Ending> {
+        self.limit.ending()
     }
 
     /// When [`Board::timeout`] wants to be called.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        if self.opened >= SESSIONS_PER_CONNECTION {
+        if self.opened >= SESSIONS_PER_CONNECTION || self.limit.check().is_err() {
             return Some(Duration::ZERO);
         }
         let look = self.agenda.first().map(|(at, _)| *at);

@@ -6,11 +6,13 @@
 //! The protocol is unofficial and the vendor's terms forbid its use without permission, so nothing here dials the vendor
 //! unless the operator has said that he has it (`TRADINGVIEW_LIVE`).
 
+mod blame;
 mod board;
 mod config;
 mod entry;
 mod frame;
 mod healing;
+mod limit;
 mod memory;
 mod message;
 mod number;

@@ -29,8 +29,10 @@ pub(crate) enum Incoming<'a> {
     CriticalError {
         /// The session.
         session: Cow<'a, str>,
-        /// The reason and its details.
-        words: String,
+        /// Why.
+        reason: String,
+        /// About what, such as the method; may be empty.
+        info: String,
     },
     /// `protocol_error`: the connection is about to be closed.
     ProtocolError(String),
@@ -153,9 +155,9 @@ pub(crate) fn decode(json: &str) -> Result<Incoming<'_>, Unreadable> {
         }
         "critical_error" => {
             let parameters = parameters()?;
-            let words: Vec<String> = parameters.iter().skip(1).take(2).map(|value| words_of(value)).collect();
+            let words = |at: usize| parameters.get(at).map(|value| words_of(value)).unwrap_or_default();
             let session = text_of(parameters.first().ok_or(Unreadable)?).ok_or(Unreadable)?;
-            Incoming::CriticalError { session, words: clean(&words.join(": ")) }
+            Incoming::CriticalError { session, reason: words(1), info: words(2) }
         }
         "protocol_error" => {
             let words: Vec<String> = parameters()?.iter().take(3).map(|value| words_of(value)).collect();
@@ -240,8 +242,16 @@ mod tests {
         let Ok(Incoming::Completed { key, .. }) = decode(completed) else { panic!("{completed}") };
         assert_eq!(key, r#"={"session":"regular","symbol":"OANDA:EURUSD"}"#);
         let critical = r#"{"m":"critical_error","p":["qs_1","invalid_parameters","quote_add_symbols"]}"#;
-        let Ok(Incoming::CriticalError { session, words }) = decode(critical) else { panic!("{critical}") };
-        assert_eq!((session.as_ref(), words.as_str()), ("qs_1", "invalid_parameters: quote_add_symbols"));
+        let Ok(Incoming::CriticalError { session, reason, info }) = decode(critical) else {
+            panic!("{critical}")
+        };
+        assert_eq!(
+            (session.as_ref(), reason.as_str(), info.as_str()),
+            ("qs_1", "invalid_parameters", "quote_add_symbols")
+        );
+        let bare = r#"{"m":"critical_error","p":["qs_1"]}"#;
+        let Ok(Incoming::CriticalError { reason, info, .. }) = decode(bare) else { panic!("{bare}") };
+        assert_eq!((reason, info), (String::new(), String::new()));
         let protocol = r#"{"m":"protocol_error","p":["bad auth token"]}"#;
         assert!(matches!(decode(protocol), Ok(Incoming::ProtocolError(words)) if words == "bad auth token"));
     }

@@ -153,8 +153,12 @@ impl TradingViewSession {
                 self.accepted();
                 self.board.completed(now, &session, &key);
             }
-            Incoming::CriticalError { session, words } => {
-                self.board.broken(now, &session, &words);
+            Incoming::CriticalError { session, reason, info } => {
+                self.board.broken(now, &session, &reason, &info);
+            }
+            // A session that was refused is unknown to it, and what we had said in it on the way.
+            Incoming::ProtocolError(words) if is_unknown_session(&words) => {
+                return Err(self.board.limited().unwrap_or_else(|| protocol_error(&words)));
             }
             Incoming::ProtocolError(words) => return Err(protocol_error(&words)),
             Incoming::Other => self.odd("unknown_message"),
@@ -293,8 +297,12 @@ fn protocol_error(words: &str) -> Ending {
     if lower.contains("banned") {
         return Ending { cause: Cause::new(CauseKind::RateLimited, words), retry: Retry::After(BANNED_FOR) };
     }
-    let kind = if lower.contains("unknown_session") { CauseKind::Protocol } else { CauseKind::VenueError };
+    let kind = if is_unknown_session(words) { CauseKind::Protocol } else { CauseKind::VenueError };
     Cause::new(kind, words).into()
+}
+
+fn is_unknown_session(words: &str) -> bool {
+    words.contains("unknown_session")
 }
 
 #[cfg(test)]

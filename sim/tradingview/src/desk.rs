@@ -127,13 +127,13 @@ impl Desk<'_> {
             self.counters.breaches += 1;
             return self.critical(&name, "invalid_parameters", method);
         }
-        let limit = match self.faults.get(Fault::SessionsLimit) {
-            Some(active) => active.spec.count(),
-            None => self.settings.sessions_max,
+        let (limit, words) = match self.faults.get(Fault::SessionsLimit) {
+            Some(active) => (active.spec.count(), active.spec.text(Param::Reason).to_owned()),
+            None => (self.settings.sessions_max, "max sessions rate reached".to_owned()),
         };
         if self.connection.sessions_made >= limit {
             self.counters.breaches += 1;
-            return self.critical(&name, "max sessions rate reached", method);
+            return self.critical(&name, &words, method);
         }
         self.connection.sessions_made += 1;
         if method == "quote_create_session" {

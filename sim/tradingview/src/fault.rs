@@ -363,8 +363,15 @@ pub const FAULTS: &[FaultRow] = &[
     lasting(
         Fault::SessionsLimit,
         "sessions-limit",
-        &[param(Param::Count, number(0, 0, 1_000), "sessions a connection may create in its life")],
-        "creating more sessions is answered with critical_error max sessions rate reached",
+        &[
+            param(Param::Count, number(0, 0, 1_000), "sessions a connection may create in its life"),
+            param(
+                Param::Reason,
+                Kind::OneOf(&["max sessions rate reached", "Max state sessions reached"]),
+                "why",
+            ),
+        ],
+        "creating more sessions is answered with a critical_error",
     ),
     once(
         Fault::Burst,

@@ -74,6 +74,11 @@ impl Board {
         let number = match on_trial {
             Some((_, room)) if !room.keys.is_empty() => return Ok(()),
             Some((number, _)) => *number,
+            // The others need not wait with them.
+            None if self.healing.opens_at(true) > now.elapsed => {
+                let Blocked = self.wait_until(self.healing.opens_at(true));
+                return Ok(());
+            }
             None => self.open_session(now, true)?,
         };
         self.add(now, number, batch)
@@ -123,8 +128,9 @@ impl Board {
         if self.opened >= SESSIONS_PER_CONNECTION {
             return Err(Blocked);
         }
-        if !on_trial && self.healing.not_before > now.elapsed {
-            return Err(self.wait_until(self.healing.not_before));
+        let opens_at = self.healing.opens_at(on_trial);
+        if opens_at > now.elapsed {
+            return Err(self.wait_until(opens_at));
         }
         let id: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(12).collect();
         let id = format!("qs_{id}");

@@ -1,4 +1,5 @@
 mod failures;
+mod limits;
 mod peer;
 mod quotes;
 mod sequences;

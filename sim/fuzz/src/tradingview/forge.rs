@@ -47,7 +47,7 @@ const FIELDS: [&str; 14] = [
 ];
 
 /// Words of errors, known and unknown.
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 9] = [
     "invalid_parameters",
     "max sessions rate reached",
     "invalid symbol",
@@ -56,6 +56,7 @@ const WORDS: [&str; 8] = [
     "you are banned",
     "{unknown_session_id,<<\\\"quote_add_symbols\\\">>}",
     "",
+    "Max state sessions reached",
 ];
 
 /// The payload of one frame. What it is about is one of these keys, in a quote session of this name.

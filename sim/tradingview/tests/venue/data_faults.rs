@@ -22,6 +22,10 @@ fn errors_on_demand_cost_what_they_say() {
     bench.send(id, "quote_create_session", json!(["qs_2"]));
     let limit = json!(["qs_2", "max sessions rate reached", "quote_create_session"]);
     assert_eq!(bench.said(id), [("critical_error".to_owned(), limit)]);
+    bench.on("sessions-limit", json!({ "count": 1, "reason": "Max state sessions reached" }));
+    bench.send(id, "quote_create_session", json!(["qs_3"]));
+    let limit = json!(["qs_3", "Max state sessions reached", "quote_create_session"]);
+    assert_eq!(bench.said(id), [("critical_error".to_owned(), limit)]);
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn expected(fault: Fault) -> Expected {
         Fault::SubscriptionLost => (false, Some(STALE), ASK_AGAIN),
         Fault::BadSymbol | Fault::NoSnapshot | Fault::NoAnswer => (true, Some(AT_ONCE), ASK_AGAIN),
         Fault::NoCompleted | Fault::DelayedAnswer => (true, Some(AT_ONCE), ATTEMPT),
-        Fault::SessionsLimit => (true, Some(AT_ONCE), HEALING),
+        // No session at all: it is not the socket that they are counted by.
+        Fault::SessionsLimit => (true, Some(AT_ONCE), SLOW_RETRY),
         Fault::CriticalError => (false, None, HEALING),
         Fault::HeartbeatInterval
         | Fault::NoHeartbeats

@@ -295,13 +295,28 @@ fn a_venue_that_breaks_every_session_is_asked_ever_more_rarely() {
     for _ in 0..600 {
         if let Some(id) = peer.sessions.keys().next().cloned() {
             opened.push(peer.now.elapsed);
-            peer.break_session(&id, "max sessions rate reached", "");
+            peer.break_session(&id, "unsupported method", "quote_create_session");
         }
         peer.pass(Duration::from_millis(100));
     }
     assert!((3..=8).contains(&opened.len()), "{opened:?}");
     peer.pass(40 * SECOND);
     assert_eq!(peer.held().len(), 1, "and goes on when it stops");
+}
+
+#[test]
+fn an_error_about_another_method_is_no_keys_fault() {
+    for info in ["quote_set_fields", "quote_create_session", "method: quote_set_fields. args: \"[x]\""] {
+        let mut peer = Peer::greeted(settings(), &["A:A", "A:B"]);
+        for _ in 0..3 {
+            let id = peer.session_of("A:A");
+            peer.break_session(&id, "invalid_parameters", info);
+            peer.pass(3 * SECOND);
+        }
+        // Both together again, and nobody is refused.
+        assert_eq!(peer.session_of("A:A"), peer.session_of("A:B"), "{info}");
+        assert_eq!(peer.states(), [], "{info}");
+    }
 }
 
 #[test]
