@@ -61,6 +61,7 @@ pub(crate) fn read(reader: &mut Reader) -> Option<HistoryBounds> {
 }
 
 /// Sees to it that the bus keeps the history.
+#[derive(Clone)]
 pub(crate) struct Recorder {
     pub(crate) bounds: HistoryBounds,
     pub(crate) bus: async_nats::Client,

@@ -81,7 +81,8 @@ impl Intake {
                         self.tell(demand_subject(&self.venue), Bytes::new()).await;
                     }
                 }
-                Some(message) = self.leases.next() => {
+                message = self.leases.next() => {
+                    let Some(message) = message else { return };
                     let span = debug_span!("lease", venue = %self.venue);
                     trace::adopt(&span, |name| header(&message, name));
                     let _entered = span.enter();
@@ -99,7 +100,8 @@ impl Intake {
                         }
                     }
                 }
-                Some(message) = self.catalogue_asks.next() => {
+                message = self.catalogue_asks.next() => {
+                    let Some(message) = message else { return };
                     let known = Arc::clone(&catalogue.borrow());
                     if encoded.as_ref().is_none_or(|(version, _)| *version != known.version) {
                         encoded = Some((known.version, self.encode(&known)));
@@ -108,7 +110,8 @@ impl Intake {
                         self.tell(reply.to_string(), payload.clone()).await;
                     }
                 }
-                Some(message) = self.reconnect_asks.next() => {
+                message = self.reconnect_asks.next() => {
+                    let Some(message) = message else { return };
                     info!(venue = %self.venue, "reconnect requested");
                     if orders.try_send(Order::Reconnect).is_err() {
                         metrics.intake_dropped();

@@ -7,9 +7,11 @@
 //! * `publish_events` and `publish_health` bring what it says onto the bus;
 //! * `Leader` competes for the one lease of the venue account; the others live for one term of it;
 //! * `Recorder` sees to it that the bus keeps the history, whoever leads;
-//! * `Intake` hears leases and questions from the bus.
+//! * `Intake` hears leases and questions from the bus;
+//! * `Companions` are those of a term beside the venue loop: where one ends early, so do the term and the process.
 
 mod clock;
+mod companions;
 mod dial;
 mod doctor;
 mod drive;
@@ -35,7 +37,7 @@ pub use keep::read_kept;
 pub use run::{Upstream, run};
 pub use settings::IngestSettings;
 
-/// What can stop an ingest from starting. Nothing that happens later ends it.
+/// What can stop an ingest from starting. Nothing that happens outside it ends it later.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     /// The bus client could not be made.

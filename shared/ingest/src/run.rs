@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
+use crate::companions::begin_anew;
 use crate::history::Recorder;
 use crate::lead::{Leader, Role, Term};
 use crate::lease::{LeaseStore, lease_key};
@@ -45,7 +46,8 @@ pub struct Upstream {
 /// stands by.
 ///
 /// # Errors
-/// [`IngestError`] where it cannot start. Neither a venue nor a bus that is away stops it.
+/// [`IngestError`] where it cannot start, or where a task of its own has failed. Neither a venue nor a bus that is away
+/// stops it.
 pub async fn run<S: Session + Send + 'static>(
     upstream: Upstream,
     settings: IngestSettings,
@@ -82,7 +84,9 @@ pub async fn run<S: Session + Send + 'static>(
     if let Some(bounds) = settings.history.clone() {
         let metrics = context.metrics.register(|registry| HistoryMetrics::register(registry, venue.as_str()));
         let recorder = Recorder { bounds, bus: bus.clone(), connected: connected.clone(), metrics };
-        tokio::spawn(recorder.run(context.stop.clone()).instrument(info_span!("history", %venue)));
+        let stop = context.stop.clone();
+        let recording = begin_anew("history", stop.clone(), move || recorder.clone().run(stop.clone()));
+        tokio::spawn(recording.instrument(info_span!("history", %venue)));
     }
     let leave = CancellationToken::new();
     let mut leading = tokio::spawn(leader.run(leave.clone()).instrument(info_span!("leader", %venue)));

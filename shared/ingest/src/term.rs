@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span, warn};
 
+use crate::companions::Companions;
 use crate::drive::{Outlets, drive};
 use crate::intake::Intake;
 use crate::keep::Keeper;
@@ -45,7 +46,7 @@ impl<D: Dial, S: Session + Send + 'static, F: FnMut() -> S + Send + 'static> Off
     /// Serves one term, until it is over or the process stops. Nothing of it is left when this returns.
     ///
     /// # Errors
-    /// [`IngestError`] where it cannot begin, or where the venue loop has failed.
+    /// [`IngestError`] where it cannot begin, or where a task of it has failed: then somebody else is to take over.
     pub(crate) async fn serve(&self, term: Term) -> Result<(), IngestError> {
         let Term { epoch, fence } = term;
         let (venue, now) = (self.venue.clone(), self.clock.now());
@@ -71,45 +72,40 @@ impl<D: Dial, S: Session + Send + 'static, F: FnMut() -> S + Send + 'static> Off
             fence: fence.clone(),
         };
         let keeper = Keeper::new(self.keep_file.clone());
-        let stop = self.context.stop.clone();
-        let driving = drive(supervisor, self.dialler.clone(), self.clock, orders, outlets, keeper, stop);
+        let halt = self.context.stop.child_token();
+        let driving =
+            drive(supervisor, self.dialler.clone(), self.clock, orders, outlets, keeper, halt.clone());
         let publisher = Publisher {
             bus: self.bus.clone(),
             connected: self.connected.clone(),
             metrics: self.metrics.clone(),
             fence: fence.clone(),
         };
-        let events = publish_events(publisher.clone(), venue, outbox, farewell.clone());
-        let healths = publish_health(publisher.clone(), said, farewell.clone());
-        let serving = intake.serve(orders_in, known, publisher, farewell.clone());
+        let mut companions = Companions::within(span.clone());
+        companions.start("events", publish_events(publisher.clone(), venue, outbox, farewell.clone()));
+        companions.start("health", publish_health(publisher.clone(), said, farewell.clone()));
+        companions.start("intake", intake.serve(orders_in, known, publisher, farewell.clone()));
 
-        let driving = tokio::spawn(driving.instrument(span.clone()));
-        let mut others = [
-            tokio::spawn(events.instrument(span.clone())),
-            tokio::spawn(healths.instrument(span.clone())),
-            tokio::spawn(serving.instrument(span.clone())),
-        ];
-        let driven = driving.await;
+        let driving = tokio::spawn(driving.instrument(span));
+        let driven = companions.watch_over(driving, &halt, &fence).await;
         farewell.cancel();
         if !fence.holds() {
             // Not another word: somebody else may lead by now.
-            others.iter().for_each(tokio::task::JoinHandle::abort);
+            companions.abort();
         }
         let leaving = async {
-            for other in &mut others {
-                let _ = other.await;
-            }
+            companions.all_ended().await;
             if fence.holds() {
                 flush(&self.bus).await;
             }
         };
         if tokio::time::timeout(FAREWELL_WITHIN, leaving).await.is_err() {
             warn!("the bus did not take the last messages");
-            others.iter().for_each(tokio::task::JoinHandle::abort);
+            companions.abort();
         }
         fence.end();
         self.context.status.provide("venue", || serde_json::Value::Null);
-        driven.map_err(|_| IngestError::Ended("venue"))
+        driven
     }
 }
 

@@ -242,16 +242,27 @@ async fn live(
     info!(version = context.about.version, instance = &*context.instance, "starting");
     info!(what = "admin", %addr, "listening");
     let end_of_admin = CancellationToken::new();
-    let admin = tokio::spawn(admin::serve(listener, context.clone(), end_of_admin.clone()));
+    let mut admin = tokio::spawn(admin::serve(listener, context.clone(), end_of_admin.clone()));
     listen_to_signals(context.stop.clone()).map_err(|error| format!("cannot listen to signals: {error}"))?;
     // A task of its own, so that it fires even where the service blocks the thread it runs on.
     let watchdog = tokio::spawn(give_up(context.clone(), settings.stop_timeout));
 
-    let result = pin!(service).await;
-    context.stop.cancel();
+    let mut service = pin!(service);
+    let result = tokio::select! {
+        biased;
+        result = &mut service => {
+            context.stop.cancel();
+            end_of_admin.cancel();
+            let _ = admin.await;
+            result
+        }
+        _ = &mut admin => {
+            error!(task = "admin", "a task has ended that is needed to serve, the service ends with it");
+            context.stop.cancel();
+            service.await.and(Err("the admin task has failed".into()))
+        }
+    };
     watchdog.abort();
-    end_of_admin.cancel();
-    let _ = admin.await;
     result.map_err(|error| chain(error.as_ref()))
 }
 

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         };
         return tickcast_service::main(about, read, run);
     }
-    let trials: [(&str, fn()); 12] = [
+    let trials: [(&str, fn()); 13] = [
         ("problems_with_the_settings_are_told_at_once_before_a_port_opens", problems_are_told),
         ("help_names_every_variable_with_default_and_unit", help_names_every_variable),
         ("version_is_name_and_number", version_is_told),
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ("a_service_that_does_not_stop_is_given_up_with_1", a_hanging_service_is_given_up),
         ("a_second_signal_ends_the_service_at_once_with_130", a_second_signal_ends_at_once),
         ("a_panic_is_logged_with_its_place", a_panic_is_logged),
+        ("a_service_whose_pages_have_failed_ends_with_1", failed_pages_end_the_service),
         ("spans_are_exported_in_the_trace_they_were_called_from", spans_are_exported),
         ("a_collector_that_is_away_disturbs_nothing", a_missing_collector_disturbs_nothing),
     ];
@@ -61,7 +62,7 @@ struct Settings {
 }
 
 fn read(reader: &mut Reader) -> Settings {
-    let parts = ["wait", "fail", "hang", "panic", "span"];
+    let parts = ["wait", "fail", "hang", "panic", "span", "clash"];
     let part = reader.choice(PART, &parts, "wait", "what the service does");
     let token = reader.secret("PROBE_TOKEN", "a token");
     reader.number("PROBE_SIZE", 7_u32, 1..=9, "bytes", "a size");
@@ -85,6 +86,12 @@ async fn run(settings: Settings, context: Context) -> Result<(), Box<dyn std::er
         "fail" => return Err("the disk is full".into()),
         "hang" => std::future::pending().await,
         "panic" => _ = tokio::spawn(async { panic!("out of cheese") }).await,
+        "clash" => {
+            // Found by the first connection, within the task that serves all of them.
+            context.admin.add(axum::Router::new().route("/healthz", axum::routing::get("mine")));
+            tracing::info!("clashing");
+            context.stop.cancelled().await;
+        }
         "span" => {
             let span = tracing::info_span!("probe-span");
             trace::adopt(&span, |name| (name == "traceparent").then(|| CALLER.to_owned()));
@@ -220,6 +227,17 @@ fn a_panic_is_logged() {
     assert_eq!((&line["level"], &line["text"]), (&"ERROR".into(), &"out of cheese".into()));
     assert!(line["place"].as_str().unwrap().contains("process.rs:"), "{line}");
     assert_eq!(service.end().0, Some(0));
+}
+
+fn failed_pages_end_the_service() {
+    let mut service = Service::start("clash", &[], &[]);
+    let admin = service.admin();
+    service.line("clashing");
+    let _connection = TcpStream::connect(admin).unwrap();
+    let line = service.line("a task has ended that is needed to serve, the service ends with it");
+    assert_eq!((&line["level"], &line["task"]), (&"ERROR".into(), &"admin".into()));
+    assert_eq!(service.line("failed")["error"], "the admin task has failed");
+    assert_eq!(service.end().0, Some(1));
 }
 
 fn spans_are_exported() {
