@@ -7,7 +7,7 @@ use tickcast_model::{
     AuthState, Body, Catalogue, CauseKind, ChannelEvent, DataState, Hop, Lease, LinkState, Symbol,
     VenueHealth,
 };
-use tickcast_session::{Action, Note, Session, Supervisor};
+use tickcast_session::{Action, DemandNote, Note, Session, Supervisor};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -81,8 +81,8 @@ pub(crate) async fn drive<S: Session, D: Dial>(
             () = &mut due => supervisor.timeout(clock.now()),
             _ = beat.tick() => {
                 outlets.health.send_replace(supervisor.health(clock.now()));
-                let (leases, refused) = supervisor.leases();
-                outlets.metrics.demand(leases, refused, supervisor.wanted().len());
+                let refused = supervisor.take_refused();
+                outlets.metrics.demand(supervisor.leases(), refused, supervisor.wanted().len());
                 let (waiting, dropped) = outlets.outbox.measure();
                 outlets.metrics.outbox(waiting, dropped);
                 outlets.metrics.orders(orders.len());
@@ -177,6 +177,7 @@ async fn act(
         Action::Note(Note::Request(request)) => outlets.metrics.request(request),
         Action::Note(Note::Paced(request, delay)) => outlets.metrics.paced(request, delay),
         Action::Note(Note::Odd(kind)) => outlets.metrics.odd(kind),
+        Action::Demand(note) => tell_limit(&note),
         Action::Recovered(after) => outlets.metrics.recovered(after),
     }
 }
@@ -194,6 +195,25 @@ fn tell(health: &VenueHealth) {
         warn!(link, auth, data, cause, attempt, retry_in_ms, "venue not well");
     } else {
         info!(link, auth, data, cause, attempt, "venue health");
+    }
+}
+
+/// One line for each limit of the demand that begins to hold back, or ends to.
+fn tell_limit(note: &DemandNote) {
+    match note {
+        DemandNote::TtlCut { holder, asked, granted } => warn!(
+            holder,
+            asked_ms = asked.as_millis(),
+            granted_ms = granted.as_millis(),
+            "leases of this holder run shorter than it asks"
+        ),
+        DemandNote::TooManyHolders { holder, max } => {
+            warn!(holder, max, "lease refused, there are too many holders");
+        }
+        DemandNote::TooManySymbols { left_out, max } => {
+            warn!(left_out, max, "more symbols are wanted than may be, some are left out");
+        }
+        DemandNote::RoomAgain => info!("no wanted symbol is left out any more"),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct IngestMetrics {
     intake_dropped: Counter,
     intake_unreadable: Family<Unreadable, Counter>,
     leases: Gauge,
-    demand_refused: Gauge,
+    demand_refused: Counter,
     wanted: Gauge,
     requests: Family<Request, Counter>,
     pacing_seconds: Family<Request, Histogram, fn() -> Histogram>,
@@ -95,7 +95,7 @@ impl IngestMetrics {
             intake_dropped: Counter::default(),
             intake_unreadable: Family::default(),
             leases: Gauge::default(),
-            demand_refused: Gauge::default(),
+            demand_refused: Counter::default(),
             wanted: Gauge::default(),
             requests: Family::default(),
             pacing_seconds: Family::new_with_constructor(|| Histogram::new(PACING_SECONDS)),
@@ -133,7 +133,11 @@ impl IngestMetrics {
         );
         metric!("intake_unreadable", "Messages on the bus that make no sense, by kind", intake_unreadable);
         metric!("leases", "Demand leases running", leases);
-        metric!("demand_refused", "Leases and symbols refused by a limit since the start", demand_refused);
+        metric!(
+            "demand_refused",
+            "Leases refused by a limit, and symbols left out of leases, each once",
+            demand_refused
+        );
         metric!("wanted_symbols", "Symbols wanted, lingering ones included", wanted);
         metric!("upstream_requests", "Requests sent to the venue, by kind", requests);
         metric!("upstream_oddities", "Unexpected things the venue did that were passed over, by kind", odd);
@@ -207,7 +211,7 @@ impl IngestMetrics {
 
     pub(crate) fn demand(&self, leases: usize, refused: u64, wanted: usize) {
         self.leases.set(i64::try_from(leases).unwrap_or(i64::MAX));
-        self.demand_refused.set(i64::try_from(refused).unwrap_or(i64::MAX));
+        self.demand_refused.inc_by(refused);
         self.wanted.set(i64::try_from(wanted).unwrap_or(i64::MAX));
     }
 
@@ -397,7 +401,7 @@ mod tests {
             r#"intake_dropped_total{venue="here"} 1"#,
             r#"intake_unreadable_total{venue="here",kind="lease"} 1"#,
             r#"leases{venue="here"} 7"#,
-            r#"demand_refused{venue="here"} 8"#,
+            r#"demand_refused_total{venue="here"} 8"#,
             r#"wanted_symbols{venue="here"} 9"#,
             r#"upstream_requests_total{venue="here",request="subscribe"} 1"#,
             r#"upstream_pacing_delay_seconds_count{venue="here",request="subscribe"} 2"#,

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tickcast_model::{Lease, Symbol};
 pub struct DemandLimits {
     /// Lease holders at once; a further one is refused.
     pub holders_max: usize,
-    /// Symbols wanted at once over all leases; further ones are left out.
+    /// Symbols wanted at once, lingering ones included; further ones are left out.
     pub symbols_max: usize,
     /// The longest a lease may run, whatever it says.
     pub ttl_max: Duration,
@@ -19,6 +19,36 @@ impl Default for DemandLimits {
     fn default() -> Self {
         Self { holders_max: 1_000, symbols_max: 20_000, ttl_max: Duration::from_secs(300) }
     }
+}
+
+/// Something about the limits that a person should hear of, said once when it begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DemandNote {
+    /// This holder's leases run shorter than it asks.
+    TtlCut {
+        /// Who.
+        holder: String,
+        /// What it asked.
+        asked: Duration,
+        /// What it gets.
+        granted: Duration,
+    },
+    /// This holder's lease was refused, and others may be after it: there are too many.
+    TooManyHolders {
+        /// The first that found no room.
+        holder: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// Symbols are leased that there is no room for.
+    TooManySymbols {
+        /// How many, when it began.
+        left_out: usize,
+        /// How many may be wanted.
+        max: usize,
+    },
+    /// There is room for all leased symbols again.
+    RoomAgain,
 }
 
 /// Who wants what, and for how long: the union of all leases that have not ended, plus linger.
@@ -33,7 +63,13 @@ pub struct DemandTable {
     lingering: BTreeMap<Symbol, Duration>,
     wanted: Arc<BTreeSet<Symbol>>,
     frozen: bool,
+    /// Since it was last asked.
     refused: u64,
+    /// A holder was refused and none accepted since.
+    refuses_holders: bool,
+    /// Leased symbols there is no room for.
+    left_out: usize,
+    notes: VecDeque<DemandNote>,
 }
 
 #[derive(Debug)]
@@ -55,6 +91,9 @@ impl DemandTable {
             wanted: Arc::default(),
             frozen: false,
             refused: 0,
+            refuses_holders: false,
+            left_out: 0,
+            notes: VecDeque::new(),
         }
     }
 
@@ -68,9 +107,24 @@ impl DemandTable {
         self.holders.len()
     }
 
-    /// Leases refused and symbols left out because a limit was reached.
-    pub fn refused(&self) -> u64 {
-        self.refused
+    /// Whether a lease names this symbol that there is no room for.
+    pub fn is_left_out(&self, symbol: &Symbol) -> bool {
+        !self.wanted.contains(symbol) && self.holders.values().any(|holder| holder.symbols.contains(symbol))
+    }
+
+    /// How many symbols may be wanted.
+    pub fn symbols_max(&self) -> usize {
+        self.limits.symbols_max
+    }
+
+    /// Leases refused since the last call, and symbols left out of one when they were new in it.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// The next thing a person should hear of.
+    pub fn note(&mut self) -> Option<DemandNote> {
+        self.notes.pop_front()
     }
 
     /// Takes a lease and returns the symbols whose last events its holder has to be told.
@@ -84,9 +138,17 @@ impl DemandTable {
             self.settle(now);
             return Vec::new();
         }
-        if known.is_none() && self.holders.len() >= self.limits.holders_max {
-            self.refused += 1;
-            return Vec::new();
+        if known.is_none() {
+            let is_full = self.holders.len() >= self.limits.holders_max;
+            if is_full && !self.refuses_holders {
+                let (holder, max) = (lease.holder.clone(), self.limits.holders_max);
+                self.notes.push_back(DemandNote::TooManyHolders { holder, max });
+            }
+            self.refuses_holders = is_full;
+            if is_full {
+                self.refused += 1;
+                return Vec::new();
+            }
         }
         let symbols: BTreeSet<Symbol> = lease.symbols.into_iter().collect();
         let repeat = symbols
@@ -97,11 +159,19 @@ impl DemandTable {
             .cloned()
             .collect();
         let changed = known.is_none_or(|holder| holder.symbols != symbols);
-        let ttl = Duration::from_millis(lease.ttl_ms).min(self.limits.ttl_max);
+        let asked = Duration::from_millis(lease.ttl_ms);
+        let ttl = asked.min(self.limits.ttl_max);
+        if ttl < asked && known.is_none_or(|holder| holder.ttl < ttl) {
+            self.notes.push_back(DemandNote::TtlCut { holder: lease.holder.clone(), asked, granted: ttl });
+        }
         let holder = Holder { generation: lease.generation, ttl, ends_at: now + ttl, symbols };
-        self.holders.insert(lease.holder, holder);
+        let before = self.holders.insert(lease.holder.clone(), holder).map(|holder| holder.symbols);
         if changed {
             self.settle(now);
+            let named = self.holders.get(&lease.holder).into_iter().flat_map(|holder| &holder.symbols);
+            let is_new = |symbol: &Symbol| before.as_ref().is_none_or(|before| !before.contains(symbol));
+            let refused = named.filter(|symbol| is_new(symbol) && !self.wanted.contains(*symbol)).count();
+            self.refused += u64::try_from(refused).unwrap_or(u64::MAX);
         }
         repeat
     }
@@ -140,22 +210,31 @@ impl DemandTable {
 
     /// Compares the leases with what was wanted, and starts or ends lingering.
     fn settle(&mut self, now: Duration) {
-        let mut leased = BTreeSet::new();
-        for symbol in self.holders.values().flat_map(|holder| &holder.symbols) {
-            if leased.len() < self.limits.symbols_max || leased.contains(symbol) {
-                leased.insert(symbol.clone());
-            } else {
-                self.refused += 1;
-            }
-        }
-        for symbol in self.wanted.iter().filter(|symbol| !leased.contains(*symbol)) {
+        let leased: BTreeSet<&Symbol> = self.holders.values().flat_map(|holder| &holder.symbols).collect();
+        // What is served goes on being served, whoever else comes.
+        let (served, others): (Vec<&Symbol>, Vec<&Symbol>) =
+            leased.iter().partition(|symbol| self.wanted.contains(**symbol));
+        let max = self.limits.symbols_max;
+        let mut wanted: BTreeSet<Symbol> = served.into_iter().chain(others).take(max).cloned().collect();
+        let left_out = leased.len() - wanted.len();
+        for symbol in self.wanted.iter().filter(|symbol| !leased.contains(symbol)) {
             self.lingering.entry(symbol.clone()).or_insert(now + self.linger);
         }
         self.lingering.retain(|symbol, until| !leased.contains(symbol) && *until > now);
-        leased.extend(self.lingering.keys().cloned());
-        if leased != *self.wanted {
-            self.wanted = Arc::new(leased);
+        // What nobody leases any more makes room first.
+        while wanted.len() + self.lingering.len() > max {
+            self.lingering.pop_last();
         }
+        wanted.extend(self.lingering.keys().cloned());
+        if wanted != *self.wanted {
+            self.wanted = Arc::new(wanted);
+        }
+        match (self.left_out, left_out) {
+            (0, 1..) => self.notes.push_back(DemandNote::TooManySymbols { left_out, max }),
+            (1.., 0) => self.notes.push_back(DemandNote::RoomAgain),
+            _ => {}
+        }
+        self.left_out = left_out;
     }
 }
 
@@ -270,15 +349,72 @@ mod tests {
         assert_eq!(table.deadline(), Some(s(115)));
     }
 
+    fn small(holders_max: usize, symbols_max: usize) -> DemandTable {
+        DemandTable::new(DemandLimits { holders_max, symbols_max, ttl_max: s(10) }, LINGER)
+    }
+
+    fn notes(table: &mut DemandTable) -> Vec<DemandNote> {
+        std::iter::from_fn(|| table.note()).collect()
+    }
+
     #[test]
-    fn limits_hold_and_what_they_refuse_is_counted() {
-        let limits = DemandLimits { holders_max: 1, symbols_max: 2, ttl_max: s(10) };
-        let mut table = DemandTable::new(limits, LINGER);
+    fn limits_hold_and_each_refusal_is_counted_once() {
+        let mut table = small(1, 2);
         table.lease(s(0), lease("a", 1, &["A", "B", "C"]));
-        assert_eq!((names(&table), table.refused()), (vec!["A", "B"], 1));
-        table.lease(s(0), lease("b", 1, &["Z"]));
-        assert_eq!((table.holders(), table.refused()), (1, 2));
-        assert_eq!(table.deadline(), Some(s(10)), "a lease runs no longer than allowed");
+        assert_eq!(names(&table), ["A", "B"]);
+        assert_eq!(table.take_refused(), 1);
+        assert!(table.is_left_out(&Symbol::new("C").unwrap()));
+        table.lease(s(1), lease("a", 1, &["A", "B", "C"]));
+        table.lease(s(2), lease("a", 2, &["B", "C", "A"]));
+        table.timeout(s(3));
+        assert_eq!(table.take_refused(), 0, "a renewal refuses nothing anew");
+        table.lease(s(3), lease("a", 3, &["A", "B", "C", "D"]));
+        assert_eq!(table.take_refused(), 1);
+        table.lease(s(3), lease("b", 1, &["Z"]));
+        assert_eq!((table.holders(), table.take_refused()), (1, 1));
+        assert_eq!(table.deadline(), Some(s(13)), "a lease runs no longer than allowed");
+    }
+
+    #[test]
+    fn lingering_symbols_are_within_the_limit_and_make_room() {
+        let mut table = small(9, 3);
+        table.lease(s(0), lease("a", 1, &["A", "B", "C"]));
+        table.lease(s(1), lease("a", 2, &["X", "Y"]));
+        assert_eq!(names(&table), ["A", "X", "Y"], "one lingers, two gave way");
+        assert_eq!(table.take_refused(), 0);
+        table.lease(s(2), lease("a", 3, &["X", "Y", "Z"]));
+        assert_eq!(names(&table), ["X", "Y", "Z"]);
+        assert_eq!(table.take_refused(), 0);
+    }
+
+    #[test]
+    fn who_is_served_is_not_driven_out_and_who_was_left_out_follows_when_there_is_room() {
+        let mut table = small(9, 2);
+        table.lease(s(0), lease("m", 1, &["M", "N"]));
+        table.lease(s(0), lease("a", 1, &["A", "M"]));
+        assert_eq!(names(&table), ["M", "N"]);
+        table.lease(s(1), lease("m", 2, &["M"]));
+        assert_eq!(names(&table), ["A", "M"]);
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_told_when_it_begins_and_not_with_each_renewal() {
+        let mut table = small(1, 2);
+        for renewal in 0..3 {
+            table.lease(s(renewal), lease("a", 1, &["A", "B", "C"]));
+            table.lease(s(renewal), lease("b", 1, &[]));
+            table.lease(s(renewal), lease("c", 1, &[]));
+        }
+        let cut = DemandNote::TtlCut { holder: "a".into(), asked: s(15), granted: s(10) };
+        let symbols = DemandNote::TooManySymbols { left_out: 1, max: 2 };
+        let holders = DemandNote::TooManyHolders { holder: "b".into(), max: 1 };
+        assert_eq!(notes(&mut table), [cut, symbols, holders]);
+        table.lease(s(3), Lease { ttl_ms: 0, ..lease("a", 2, &[]) });
+        assert_eq!(notes(&mut table), [DemandNote::RoomAgain]);
+        table.lease(s(3), Lease { ttl_ms: 9_000, ..lease("b", 1, &["A", "B", "C"]) });
+        assert_eq!(notes(&mut table), [DemandNote::TooManySymbols { left_out: 1, max: 2 }]);
+        table.lease(s(3), lease("c", 1, &[]));
+        assert_eq!(notes(&mut table), [DemandNote::TooManyHolders { holder: "c".into(), max: 1 }]);
     }
 
     proptest! {

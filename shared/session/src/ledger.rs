@@ -124,6 +124,13 @@ impl Ledger {
         tick.into_iter().chain(state).map(move |body| ChannelEvent { symbol: symbol.clone(), position, body })
     }
 
+    /// An event that says a state of a symbol without noting it: one that is not served needs no channel.
+    pub(crate) fn unnumbered(&self, symbol: &Symbol, state: StateChange) -> ChannelEvent {
+        let channel = self.channels.get(symbol);
+        let position = channel.map_or(Position { epoch: self.epoch, seq: 0 }, |channel| channel.position);
+        ChannelEvent { symbol: symbol.clone(), position, body: Body::State(state) }
+    }
+
     /// The symbols something is remembered of that are not in this set.
     pub fn unwanted(&self, wanted: &BTreeSet<Symbol>) -> Vec<Symbol> {
         let remembered =

@@ -24,7 +24,7 @@ mod supervisor;
 
 pub use backoff::Backoff;
 pub use bucket::TokenBucket;
-pub use demand::{DemandLimits, DemandTable};
+pub use demand::{DemandLimits, DemandNote, DemandTable};
 pub use ending::{Ending, Retry};
 pub use freshness::Freshness;
 pub use hours::{Holiday, HoursError, HoursState, MarketHours};

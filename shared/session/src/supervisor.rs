@@ -14,8 +14,8 @@ use tickcast_model::{
 use crate::agenda::Agenda;
 use crate::pulse::PulseBounds;
 use crate::{
-    Backoff, DemandLimits, DemandTable, DialPace, Ending, Freshness, Ledger, Note, Now, Retry, Secret,
-    Session, SessionOutput,
+    Backoff, DemandLimits, DemandNote, DemandTable, DialPace, Ending, Freshness, Ledger, Note, Now, Retry,
+    Secret, Session, SessionOutput,
 };
 use health::{Axes, Told};
 use symbols::{Expected, WallClock};
@@ -74,6 +74,8 @@ pub enum Action {
     Catalogue(Arc<Catalogue>),
     /// Something to count.
     Note(Note),
+    /// A limit of the demand that a person should hear of.
+    Demand(DemandNote),
     /// Store this durably and answer with [`Supervisor::kept`] and this number. A later one overtakes those not yet begun.
     Keep(u64, Secret),
     /// A connection was ready so long after the last one was lost, or after the start.
@@ -356,8 +358,14 @@ impl<S: Session> Supervisor<S> {
         let before = Arc::clone(self.demand.wanted());
         let repeat = self.demand.lease(now.elapsed, lease);
         self.apply_demand(now);
-        for symbol in repeat.iter().filter(|symbol| before.contains(*symbol)) {
-            self.actions.extend(self.ledger.repeat(symbol).map(Action::Event));
+        let wanted = Arc::clone(self.demand.wanted());
+        for symbol in &repeat {
+            if !wanted.contains(symbol) {
+                let refused = self.ledger.unnumbered(symbol, self.no_room());
+                self.actions.push_back(Action::Event(refused));
+            } else if before.contains(symbol) {
+                self.actions.extend(self.ledger.repeat(symbol).map(Action::Event));
+            }
         }
         self.settle(now);
     }
@@ -397,9 +405,14 @@ impl<S: Session> Supervisor<S> {
         self.demand.wanted()
     }
 
-    /// Leases running now, and how often a limit refused demand.
-    pub fn leases(&self) -> (usize, u64) {
-        (self.demand.holders(), self.demand.refused())
+    /// Leases running now.
+    pub fn leases(&self) -> usize {
+        self.demand.holders()
+    }
+
+    /// How often a limit refused demand since the last call.
+    pub fn take_refused(&mut self) -> u64 {
+        self.demand.take_refused()
     }
 
     /// The session, while there is a link.

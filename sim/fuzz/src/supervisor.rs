@@ -314,7 +314,7 @@ impl Rig {
                     assert!(!unwell || health.cause.is_some(), "unwell without a cause: {health:?}");
                 }
                 Action::Keep(number, _) => self.kept = Some(number),
-                Action::Catalogue(_) | Action::Note(_) | Action::Recovered(_) => {}
+                Action::Catalogue(_) | Action::Note(_) | Action::Demand(_) | Action::Recovered(_) => {}
             }
         }
     }

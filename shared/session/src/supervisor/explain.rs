@@ -70,8 +70,17 @@ impl<S: Session> Supervisor<S> {
     fn demand_hop(&self, symbol: &Symbol) -> Hop {
         let wanted = self.demand.wanted().contains(symbol);
         let holders = self.demand.holders();
-        let detail = if wanted { "wanted" } else { "nobody wants it" };
-        let next = if wanted { "" } else { "a lease that names it" };
+        let (detail, next) = if wanted {
+            ("wanted".to_owned(), "")
+        } else if self.demand.is_left_out(symbol) {
+            let max = self.demand.symbols_max();
+            (
+                format!("wanted, and left out: no more than {max} symbols at once"),
+                "served when others are given up",
+            )
+        } else {
+            ("nobody wants it".to_owned(), "a lease that names it")
+        };
         hop("demand", wanted, None, format!("{detail}; {holders} leases in all"), next.to_owned())
     }
 

@@ -114,6 +114,9 @@ impl<S: Session> Supervisor<S> {
 
     /// Passes a changed wanted set on.
     pub(super) fn apply_demand(&mut self, now: Now) {
+        while let Some(note) = self.demand.note() {
+            self.actions.push_back(Action::Demand(note));
+        }
         let wanted = Arc::clone(self.demand.wanted());
         if Arc::ptr_eq(&wanted, &self.applied) {
             return;
@@ -161,6 +164,19 @@ impl<S: Session> Supervisor<S> {
             pending.message = self.link_cause.as_ref().map(ToString::to_string);
         }
         pending
+    }
+
+    /// What is said of a symbol that is leased and left out.
+    pub(super) fn no_room(&self) -> StateChange {
+        StateChange {
+            state: SymbolState::Refused,
+            code: Some("TOO_MANY_SYMBOLS".to_owned()),
+            message: Some(format!(
+                "{} symbols are wanted already, as many as may be",
+                self.demand.symbols_max()
+            )),
+            until_ms: None,
+        }
     }
 
     /// Says of each symbol that could tick that it waits, and for what; a closed market is closed with or without us.

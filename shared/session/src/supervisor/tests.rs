@@ -8,6 +8,7 @@ use crate::{MarketHours, Standing};
 
 mod dialling;
 mod life;
+mod limits;
 mod market;
 
 /// Reads one letter a command, a capital one for GBPUSD instead of EURUSD: `h` its market's hours, `x` it is refused,

@@ -103,7 +103,7 @@ impl<V: Venue> World<V> {
                 assert_ne!(kind, "tick_before_ready");
                 assert_ne!(kind, "channels_full");
             }
-            Action::Note(_) | Action::Catalogue(_) => {}
+            Action::Note(_) | Action::Demand(_) | Action::Catalogue(_) => {}
         }
     }
 

@@ -81,7 +81,7 @@ impl Life {
                     self.note("health");
                     self.health = Some(health);
                 }
-                Action::Catalogue(_) | Action::Note(_) => {}
+                Action::Catalogue(_) | Action::Note(_) | Action::Demand(_) => {}
                 Action::Recovered(_) => self.note("recovered"),
             }
         }
