@@ -12,7 +12,7 @@ use tickcast_model::{Catalogue, VenueId};
 use tickcast_service::trace;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, debug_span, info, warn};
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::drive::Order;
 use crate::publish::Publisher;
@@ -78,13 +78,19 @@ impl Intake {
                         return;
                     }
                     if up {
-                        self.tell(demand_subject(&self.venue), Bytes::new()).await;
+                        let span = info_span!(parent: None, "demand", venue = %self.venue);
+                        self.tell(demand_subject(&self.venue), Bytes::new()).instrument(span).await;
                     }
                 }
                 message = self.leases.next() => {
                     let Some(message) = message else { return };
-                    let span = debug_span!("lease", venue = %self.venue);
-                    trace::adopt(&span, |name| header(&message, name));
+                    // A gateway renews every few seconds: without a context there is nothing to tell of it.
+                    let is_traced = trace::is_carried(|name| header(&message, name));
+                    let span = if is_traced {
+                        adopted(info_span!(parent: None, "lease", venue = %self.venue), &message)
+                    } else {
+                        Span::none()
+                    };
                     let _entered = span.enter();
                     match decode_lease(&message.payload) {
                         Ok(lease) => {
@@ -102,33 +108,37 @@ impl Intake {
                 }
                 message = self.catalogue_asks.next() => {
                     let Some(message) = message else { return };
+                    let span = adopted(info_span!(parent: None, "catalogue", venue = %self.venue), &message);
                     let known = Arc::clone(&catalogue.borrow());
                     if encoded.as_ref().is_none_or(|(version, _)| *version != known.version) {
-                        encoded = Some((known.version, self.encode(&known)));
+                        encoded = Some((known.version, span.in_scope(|| self.encode(&known))));
                     }
                     if let (Some(reply), Some((_, payload))) = (message.reply, &encoded) {
-                        self.tell(reply.to_string(), payload.clone()).await;
+                        self.tell(reply.to_string(), payload.clone()).instrument(span).await;
                     }
                 }
                 message = self.reconnect_asks.next() => {
                     let Some(message) = message else { return };
-                    info!(venue = %self.venue, "reconnect requested");
+                    let span = adopted(info_span!(parent: None, "reconnect", venue = %self.venue), &message);
+                    span.in_scope(|| info!("reconnect requested"));
                     if orders.try_send(Order::Reconnect).is_err() {
                         metrics.intake_dropped();
                     }
                     if let Some(reply) = message.reply {
-                        self.tell(reply.to_string(), Bytes::new()).await;
+                        self.tell(reply.to_string(), Bytes::new()).instrument(span).await;
                     }
                 }
                 Some(message) = self.why_asks.next() => match decode_why(&message.payload) {
                     Ok(symbol) => {
+                        let venue = &self.venue;
+                        let span = adopted(info_span!(parent: None, "why", %venue, %symbol), &message);
                         let (answer, answered) = oneshot::channel();
                         let has_room = questions.len() < QUESTIONS_MAX;
                         // Who gets no answer asks again, or says that there was none.
                         if !has_room || orders.try_send(Order::Explain(symbol.clone(), answer)).is_err() {
                             metrics.intake_dropped();
                         } else if let Some(reply) = message.reply {
-                            questions.push(async move { (reply, symbol, answered.await) });
+                            questions.push(async move { (reply, symbol, span, answered.await) });
                         }
                     }
                     Err(error) => {
@@ -136,12 +146,12 @@ impl Intake {
                         debug!(%error, "unusable question");
                     }
                 },
-                Some((reply, symbol, answered)) = questions.next() => {
+                Some((reply, symbol, span, answered)) = questions.next() => {
                     // A venue loop that has ended says nothing more.
                     if let Ok((hops, at_ms)) = answered {
                         let (venue, epoch) = (self.venue.clone(), self.epoch);
                         let said = Explanation { venue, epoch, symbol, hops, at_ms };
-                        self.tell(reply.to_string(), encode_explanation(&said).into()).await;
+                        self.tell(reply.to_string(), encode_explanation(&said).into()).instrument(span).await;
                     }
                 }
                 else => return,
@@ -180,6 +190,13 @@ impl Intake {
         );
         short.into()
     }
+}
+
+/// The span of a message, as a part of what its sender does. What nobody sent a context for begins a trace of its own,
+/// for that of the term would never end.
+fn adopted(span: Span, message: &Message) -> Span {
+    trace::adopt(&span, |name| header(message, name));
+    span
 }
 
 fn header(message: &Message, name: &str) -> Option<String> {

@@ -45,11 +45,15 @@ impl TelemetrySettings {
             "the same for traces only, with its full path",
         );
         let headers = reader.optional_secret("OTEL_EXPORTER_OTLP_HEADERS", "headers of the export, a=b,c=d");
+        for (name, address) in
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", &base), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &traces)]
+        {
+            if address.as_deref().is_some_and(|address| !address.starts_with("http://")) {
+                reader.problem(name, "only http:// is spoken: use a collector nearby");
+            }
+        }
         let endpoint =
             traces.or_else(|| base.map(|base| format!("{}/v1/traces", base.trim_end_matches('/'))));
-        if endpoint.as_deref().is_some_and(|endpoint| !endpoint.starts_with("http://")) {
-            reader.problem("OTEL_EXPORTER_OTLP_ENDPOINT", "only http:// is spoken: use a collector nearby");
-        }
         Self { filter, json, endpoint, headers }
     }
 }
@@ -200,14 +204,30 @@ mod tests {
         let endpoint = |pairs: &[(&str, &str)]| {
             let mut reader = Reader::from_pairs(pairs.iter().copied());
             let settings = TelemetrySettings::read(&mut reader);
-            (settings.endpoint, reader.problems().len())
+            assert_eq!(reader.problems(), [] as [&str; 0]);
+            settings.endpoint
         };
-        assert_eq!(endpoint(&[]), (None, 0));
+        assert_eq!(endpoint(&[]), None);
         let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/");
-        assert_eq!(endpoint(&[base]), (Some("http://127.0.0.1:4318/v1/traces".into()), 0));
+        assert_eq!(endpoint(&[base]), Some("http://127.0.0.1:4318/v1/traces".into()));
         let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/x");
-        assert_eq!(endpoint(&[base, traces]), (Some("http://127.0.0.1:9/x".into()), 0));
-        assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector")]).1, 1);
+        assert_eq!(endpoint(&[base, traces]), Some("http://127.0.0.1:9/x".into()));
+    }
+
+    #[test]
+    fn a_collector_that_cannot_be_spoken_to_is_told_of_the_variable_that_names_it() {
+        let (base, traces) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        for (set, blamed) in [
+            (&[(base, "https://collector")][..], &[base][..]),
+            (&[(traces, "https://collector")], &[traces]),
+            (&[(base, "http://collector"), (traces, "collector:4318")], &[traces]),
+            (&[(base, "collector"), (traces, "collector")], &[base, traces]),
+        ] {
+            let mut reader = Reader::from_pairs(set.iter().copied());
+            TelemetrySettings::read(&mut reader);
+            let names: Vec<_> = reader.problems().iter().filter_map(|text| text.split(':').next()).collect();
+            assert_eq!(names, blamed);
+        }
     }
 
     #[test]

@@ -24,9 +24,15 @@ pub fn inject(put: impl FnMut(&str, &str)) {
     }
 }
 
+/// Whether a message's headers hold a context, and there is an export to make use of it.
+pub fn is_carried(get: impl Fn(&str) -> Option<String>) -> bool {
+    EXPORTING.load(Ordering::Relaxed) && get(PARENT).is_some()
+}
+
 /// Makes `span` a child of the context found in a message's headers; a context that is none is ignored.
 ///
-/// Call it before the span is entered for the first time.
+/// Call it before the span is entered for the first time. The span must be of level INFO or above, as only those are
+/// exported.
 pub fn adopt(span: &Span, get: impl Fn(&str) -> Option<String>) {
     if !EXPORTING.load(Ordering::Relaxed) {
         return;

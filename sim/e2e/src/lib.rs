@@ -11,6 +11,7 @@
 )]
 
 mod client;
+mod collector;
 mod http;
 mod nats;
 mod place;
@@ -21,6 +22,7 @@ mod venue;
 mod wait;
 
 pub use client::{Client, tick_numbers};
+pub use collector::{Collector, ExportedSpan};
 pub use http::{fetch, fetch_json};
 pub use nats::{LEASE_KEYS, Nats};
 pub use place::{Place, binary};
