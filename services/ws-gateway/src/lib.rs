@@ -88,12 +88,11 @@ pub mod wire;
 pub mod writer;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::Event;
 use serde_json::json;
-use tickcast_bus::History;
+use tickcast_bus::{BusNews, BusWatch, History};
 use tickcast_service::{Context, Tasks};
 use tokio::sync::watch as tokio_watch;
 use tokio_util::sync::CancellationToken;
@@ -292,27 +291,32 @@ async fn connect(
     metrics: &Arc<GatewayMetrics>,
 ) -> Result<(async_nats::Client, tokio_watch::Receiver<bool>), GatewayError> {
     let (is_up, bus) = tokio_watch::channel(false);
+    let watch = Mutex::new(BusWatch::default());
     context.ready.set("bus", Err("connecting".into()));
     let (ready, counted) = (context.ready.clone(), metrics.clone());
-    let notice = move |event| match event {
-        Event::Connected => {
-            info!("bus connected");
-            counted.bus(true);
-            ready.set("bus", Ok(()));
-            is_up.send_replace(true);
-        }
-        Event::Disconnected | Event::Closed => {
-            if is_up.send_replace(false) {
-                warn!("bus connection lost");
+    let notice = move |event| {
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        match watch.hear(&event) {
+            BusNews::Up => {
+                info!("bus connected");
+                counted.bus(true);
+                is_up.send_replace(true);
             }
-            counted.bus(false);
-            ready.set("bus", Err("disconnected".into()));
+            BusNews::Down => {
+                if is_up.send_replace(false) {
+                    warn!("bus connection lost");
+                }
+                counted.bus(false);
+            }
+            BusNews::Trouble { error, is_new: true } => {
+                warn!(error, "the bus or its client reports an error");
+            }
+            BusNews::Trouble { error, is_new: false } => tracing::debug!(error, "the same error of the bus"),
+            // The jump in the numbers of the ticks makes a gap of it.
+            BusNews::SlowConsumer => _ = counted.slow_consumer.inc(),
+            BusNews::Nothing => {}
         }
-        // The jump in the numbers of the ticks makes a gap of it.
-        Event::SlowConsumer(_) => _ = counted.slow_consumer.inc(),
-        Event::ServerError(error) => warn!(%error, "the bus reports an error"),
-        Event::ClientError(error) => tracing::debug!(%error, "bus client"),
-        Event::LameDuckMode | Event::Draining => {}
+        ready.set("bus", watch.state());
     };
     let client = tickcast_bus::connect(&config.bus, &context.instance, SUBSCRIPTION_CAPACITY, notice).await?;
     Ok((client, bus))

@@ -7,6 +7,7 @@ mod history;
 mod message;
 mod subject;
 mod tick;
+mod watch;
 mod why;
 
 /// The bus messages as generated from `proto/bus/v1`.
@@ -29,6 +30,7 @@ pub use subject::{
 };
 pub use tick::{decode_channel_event_of, put_channel_event};
 pub use tickcast_model::Lease;
+pub use watch::{BusNews, BusWatch};
 pub use why::{Explanation, decode_explanation, decode_why, encode_explanation, encode_why};
 
 /// What can go wrong on the bus.

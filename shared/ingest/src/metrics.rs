@@ -32,6 +32,7 @@ pub(crate) struct IngestMetrics {
     axis: Family<Axis, Gauge>,
     venue_latency_seconds: Histogram,
     bus_connected: Gauge,
+    slow_consumer: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,6 +105,7 @@ impl IngestMetrics {
             axis: Family::default(),
             venue_latency_seconds: Histogram::new(LATENCY_SECONDS),
             bus_connected: Gauge::default(),
+            slow_consumer: Counter::default(),
         };
         macro_rules! metric {
             ($name:literal, $help:literal, $field:ident) => {
@@ -144,6 +146,7 @@ impl IngestMetrics {
         metric!("symbol_states", "States said of symbols, by state", symbol_states);
         metric!("venue_health", "1 for the state an axis is in (link, auth, data), else 0", axis);
         metric!("bus_connected", "1 while the bus is connected", bus_connected);
+        metric!("bus_slow_consumer", "Times a bus subscription was full", slow_consumer);
         registry.register_with_unit(
             "upstream_pacing_delay",
             "How long a request was held back for the venue's rate limit, each time it was, by kind",
@@ -233,6 +236,10 @@ impl IngestMetrics {
 
     pub(crate) fn bus(&self, connected: bool) {
         self.bus_connected.set(connected.into());
+    }
+
+    pub(crate) fn slow_consumer(&self) {
+        self.slow_consumer.inc();
     }
 
     pub(crate) fn health(&self, health: &VenueHealth) {
@@ -384,6 +391,7 @@ mod tests {
         m.odd("answer_to_nothing");
         m.symbol_state("live");
         m.bus(true);
+        m.slow_consumer();
         leader.leads(Some(17));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
@@ -408,6 +416,7 @@ mod tests {
             r#"upstream_oddities_total{venue="here",kind="answer_to_nothing"} 1"#,
             r#"symbol_states_total{venue="here",state="live"} 1"#,
             r#"bus_connected{venue="here"} 1"#,
+            r#"bus_slow_consumer_total{venue="here"} 1"#,
             r#"history_kept{venue="here"} 1"#,
             r#"leader{venue="here"} 1"#,
             r#"leader_epoch{venue="here"} 17"#,

@@ -1,16 +1,16 @@
 use std::future::pending;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Event;
-use tickcast_bus::connect;
+use tickcast_bus::{BusNews, BusWatch, connect};
 use tickcast_model::VenueId;
 use tickcast_service::Context;
 use tickcast_session::{DialPace, Session};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::companions::begin_anew;
 use crate::history::Recorder;
@@ -61,9 +61,10 @@ pub async fn run<S: Session + Send + 'static>(
     let metrics = context.metrics.register(|registry| IngestMetrics::register(registry, venue.as_str()));
     let (bus_up, connected) = watch::channel(false);
     let bus = {
-        let context = context.clone();
-        let notice = move |event| notice(&event, &bus_up, &context);
-        connect(&settings.bus, &context_name(&venue), SUBSCRIPTION_MESSAGES, notice).await?
+        let (watch, metrics, context) = (Mutex::default(), metrics.clone(), context.clone());
+        let notice = Notice { watch, bus_up, metrics, context };
+        let hear = move |event| notice.hear(&event);
+        connect(&settings.bus, &context_name(&venue), SUBSCRIPTION_MESSAGES, hear).await?
     };
     let key = lease_key(&venue, &upstream.account, &upstream.application);
     let store = LeaseStore::new(bus.clone(), &key, settings.leader_replicas);
@@ -149,18 +150,34 @@ fn context_name(venue: &VenueId) -> String {
     format!("ingest-{venue}")
 }
 
-fn notice(event: &Event, bus_up: &watch::Sender<bool>, context: &Context) {
-    match event {
-        Event::Connected => {
-            info!("bus connected");
-            context.ready.set("bus", Ok(()));
-            bus_up.send_replace(true);
+/// What the bus client says, as the rest of the process hears it.
+struct Notice {
+    watch: Mutex<BusWatch>,
+    bus_up: watch::Sender<bool>,
+    metrics: IngestMetrics,
+    context: Context,
+}
+
+impl Notice {
+    fn hear(&self, event: &Event) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        match watch.hear(event) {
+            BusNews::Up => {
+                info!("bus connected");
+                self.bus_up.send_replace(true);
+            }
+            BusNews::Down => {
+                warn!("bus disconnected");
+                self.bus_up.send_replace(false);
+            }
+            BusNews::Trouble { error, is_new: true } => {
+                warn!(error, "the bus or its client reports an error");
+            }
+            BusNews::Trouble { error, is_new: false } => debug!(error, "the same error of the bus"),
+            // A lease is said again, a question asked again.
+            BusNews::SlowConsumer => self.metrics.slow_consumer(),
+            BusNews::Nothing => {}
         }
-        Event::Disconnected | Event::Closed => {
-            warn!("bus disconnected");
-            context.ready.set("bus", Err("disconnected".to_owned()));
-            bus_up.send_replace(false);
-        }
-        other => warn!(event = %other, "bus"),
+        self.context.ready.set("bus", watch.state());
     }
 }
