@@ -32,24 +32,10 @@ impl Config {
     /// Reads them.
     pub fn read(reader: &mut Reader) -> Self {
         let ingest = IngestSettings::read(reader);
-        let host = reader.optional("CTRADER_HOST", DEMO, "upstream host; live accounts: live.ctraderapi.com");
-        let port = reader.number("CTRADER_PORT", PORT, 1..=u16::MAX, "", "upstream port (protobuf over TLS)");
-        // Older names, used only as a pair: a PORT alone often means something else on the same machine.
-        let older_host = reader.optional("HOST", "", "older name of CTRADER_HOST, with PORT");
-        let older_port = reader.optional("PORT", "", "older name of CTRADER_PORT, with HOST");
-        let (host, port) = match (older_host, older_port) {
-            (Some(older), Some(older_port)) if host.as_deref() == Some(DEMO) => {
-                let older_port = older_port.parse().unwrap_or(0);
-                if older_port == 0 {
-                    reader.problem("PORT", "is not a port");
-                }
-                (older, older_port)
-            }
-            _ => (host.unwrap_or_default(), port),
-        };
+        let (host_name, host, port) = upstream(reader);
         let ca_file = reader
             .path("CTRADER_CA_FILE", "extra PEM trust anchor; certificate checks are never switched off");
-        TlsDialler::check(reader, ("CTRADER_HOST", &host), ("CTRADER_CA_FILE", ca_file.as_deref()));
+        TlsDialler::check(reader, (host_name, &host), ("CTRADER_CA_FILE", ca_file.as_deref()));
         let client_id = reader.required("CTRADER_CLIENT_ID", "id of the registered application");
         let client_secret = reader.secret("CTRADER_CLIENT_SECRET", "secret of the registered application");
         let access = reader.secret("CTRADER_ACCESS_TOKEN", "OAuth access token of the account");
@@ -73,6 +59,29 @@ impl Config {
             SessionSettings { host: host.clone(), client_id, client_secret, account_id, memory, heartbeat };
         Self { host, port, ca_file, token_file, session, ingest }
     }
+}
+
+/// The venue's host and port, and the variable the host was read from.
+fn upstream(reader: &mut Reader) -> (&'static str, String, u16) {
+    let host = reader.text("CTRADER_HOST", DEMO, "upstream host; live accounts: live.ctraderapi.com");
+    let port = reader.number("CTRADER_PORT", PORT, 1..=u16::MAX, "", "upstream port (protobuf over TLS)");
+    let older_host = reader.optional("HOST", "", "older name of CTRADER_HOST, with PORT");
+    let older_port = reader.optional("PORT", "", "older name of CTRADER_PORT, with HOST");
+    // Used only as a pair: a PORT alone often means something else on the same machine, and so does one beside a newer host.
+    let (Some(older_host), Some(older_port)) = (older_host, older_port) else {
+        return ("CTRADER_HOST", host, port);
+    };
+    if reader.is_set("CTRADER_HOST") {
+        return ("CTRADER_HOST", host, port);
+    }
+    if reader.is_set("CTRADER_PORT") {
+        return ("HOST", older_host, port);
+    }
+    let older_port = older_port.parse().unwrap_or(0);
+    if older_port == 0 {
+        reader.problem("PORT", "is not a port");
+    }
+    ("HOST", older_host, older_port)
 }
 
 /// Takes the tokens an earlier life kept, and makes sure that this one can keep some.
@@ -160,8 +169,30 @@ mod tests {
         assert!(read(&[("HOST", "old"), ("PORT", "x")]).1[0].contains("PORT"));
         assert_eq!(read(&[("HOST", "old")]).0.host, "demo.ctraderapi.com");
         assert_eq!(read(&[("PORT", "1")]).0.port, 5035);
-        let newer = read(&[("HOST", "old"), ("PORT", "1"), ("CTRADER_HOST", "new"), ("CTRADER_PORT", "2")]).0;
-        assert_eq!((newer.host.as_str(), newer.port), ("new", 2));
+    }
+
+    #[test]
+    fn the_newer_names_win_where_they_are_set_even_to_their_defaults() {
+        let upstream = |more: &[(&'static str, &'static str)]| {
+            let older = [("HOST", "old"), ("PORT", "1")];
+            let (config, problems) = read(&[&older[..], more].concat());
+            assert!(problems.is_empty(), "{problems:?}");
+            (config.host, config.port)
+        };
+        let both = [("CTRADER_HOST", "new"), ("CTRADER_PORT", "2")];
+        assert_eq!(upstream(&both), ("new".into(), 2));
+        assert_eq!(upstream(&[("CTRADER_HOST", DEMO)]), (DEMO.into(), PORT));
+        assert_eq!(upstream(&[("CTRADER_PORT", "5035")]), ("old".into(), 5035));
+        assert_eq!(upstream(&[("CTRADER_HOST", "")]), ("old".into(), 1), "set to nothing is not set");
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_told_of_the_variable_it_was_read_from() {
+        let blamed = |settings: &[(&'static str, &'static str)]| read(settings).1.join("\n");
+        let newer = blamed(&[("HOST", "old"), ("PORT", "x"), ("CTRADER_HOST", "not a host")]);
+        assert!(newer.starts_with("CTRADER_HOST: ") && newer.lines().count() == 1, "{newer}");
+        let older = blamed(&[("HOST", "not a host"), ("PORT", "1")]);
+        assert!(older.starts_with("HOST: ") && older.lines().count() == 1, "{older}");
     }
 
     #[test]

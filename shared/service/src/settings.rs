@@ -195,6 +195,11 @@ impl Reader {
         }
     }
 
+    /// Whether a variable is set, be it to its default: for one that takes the place of another.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
     /// Records a problem, for example of two variables that exclude each other. `text` must not hold a secret.
     pub fn problem(&mut self, name: &str, text: impl Into<String>) {
         self.problems.push(format!("{name}: {}", text.into()));
