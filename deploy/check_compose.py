@@ -12,6 +12,8 @@ DEPLOY = pathlib.Path(__file__).parent
 ROOT = DEPLOY.parent
 # Read by compose itself or by the script ./run, not by a program.
 NOT_SETTINGS = {"COMPOSE_PROFILES"}
+# Files that programs write themselves and that must outlive the container.
+KEPT_FILES = {"CTRADER_TOKEN_FILE"}
 
 problems = []
 
@@ -128,6 +130,7 @@ def check_compose(programs):
             else:
                 need(source in volumes, f"{name}: volume {source} is not declared")
                 used.add(source)
+        check_kept(name, service, target)
         for host in simulators_of(service):
             need(host in services, f"{name}: no service {host}")
             simulator = services.get(host, {}).get("environment", {})
@@ -147,6 +150,22 @@ def check_compose(programs):
     backend = re.search(r"server-template \S+ (\d+) ([a-z-]+):(\d+)", (DEPLOY / "haproxy.cfg").read_text())
     need(backend[2] in services, f"haproxy.cfg: no service {backend[2]}")
     need(int(backend[1]) >= services["ws-gateway"]["deploy"]["replicas"], "haproxy.cfg: fewer slots than replicas")
+
+
+def check_kept(name, service, target):
+    """What a program keeps lies in a volume it may write to; it is kept where people give the program its secrets."""
+    files = {key: value for key, value in (service.get("environment") or {}).items() if key in KEPT_FILES}
+    if service.get("env_file"):
+        for variable in KEPT_FILES & settings.get(target, set()):
+            need(variable in files, f"{name}: {variable} is not set, what it keeps would be lost")
+    writable = [volume.split(":")[1] for volume in service.get("volumes", [])
+                if not volume.startswith(".") and not volume.endswith(":ro")]
+    for variable, file in files.items():
+        folder = str(pathlib.PurePosixPath(file).parent)
+        need(folder in writable, f"{name}: {variable} does not lie in a volume that may be written to")
+        # A new volume takes over the owner of the image's folder.
+        owned = re.search(r"install -d -o (\S+) .*?(/\S+)", (DEPLOY / "Dockerfile").read_text())
+        need(owned and owned[2] == folder, f"{name}: {folder} does not belong to the user of the image")
 
 
 def simulators_of(service):

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use tickcast_ingest::{IngestSettings, TlsDialler, read_kept};
+use tickcast_ingest::{IngestSettings, TlsDialler, read_kept, try_to_keep};
 use tickcast_service::Reader;
 
 use crate::{Memory, SessionSettings, TokenPair};
@@ -108,6 +108,9 @@ fn load_tokens(reader: &mut Reader, memory: &Memory, refresh: Option<&SecretStri
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
         reader.problem("CTRADER_TOKEN_FILE", "is to lie in a folder that does not exist");
+    } else if let Err(error) = try_to_keep(file) {
+        let problem = format!("new tokens could not be kept, its folder cannot be written to: {error}");
+        reader.problem("CTRADER_TOKEN_FILE", problem);
     }
 }
 
@@ -152,6 +155,7 @@ mod tests {
         let name: &'static str = file.to_str().unwrap().to_owned().leak();
         let settings = [("CTRADER_REFRESH_TOKEN", "r"), ("CTRADER_TOKEN_FILE", name)];
         assert!(read(&settings).1.is_empty(), "it is written when there is something to keep");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "trying leaves nothing behind");
         std::fs::write(&file, r#"{"accessToken":"kept","refreshToken":"next"}"#).unwrap();
         let (config, problems) = read(&settings);
         assert!(problems.is_empty(), "{problems:?}");
@@ -161,6 +165,15 @@ mod tests {
         assert!(problem.contains("CTRADER_TOKEN_FILE") && !problem.contains("garbage"), "{problem}");
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(read(&settings).1[0].contains("folder"));
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_is_told_before_tokens_are_traded_for() {
+        // Nobody can make a file there, whoever runs the test.
+        let settings = [("CTRADER_REFRESH_TOKEN", "r"), ("CTRADER_TOKEN_FILE", "/proc/tokens.json")];
+        let problems = read(&settings).1;
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("CTRADER_TOKEN_FILE: new tokens could not be kept"), "{problems:?}");
     }
 
     #[test]

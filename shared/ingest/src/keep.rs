@@ -91,6 +91,18 @@ pub fn read_kept(file: &Path) -> io::Result<Option<Secret>> {
     Ok(Some(Secret::new(text)))
 }
 
+/// Finds out whether a secret could be kept in this file: puts an empty one beside it and takes it away again.
+///
+/// # Errors
+/// Where its folder does not take a file.
+pub fn try_to_keep(file: &Path) -> io::Result<()> {
+    // Another process may be keeping a secret in the same file right now: what it writes aside is not touched.
+    let mut aside = file.as_os_str().to_owned();
+    aside.push(format!(".try-{:016x}", fastrand::u64(..)));
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    fs::remove_file(&aside)
+}
+
 /// Writes aside, makes sure of it, and renames: whenever power fails, either the old text is there or the new one.
 fn write(file: &Path, secret: &Secret) -> io::Result<()> {
     let mut aside = file.as_os_str().to_owned();

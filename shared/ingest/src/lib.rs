@@ -33,7 +33,7 @@ pub use clock::Clock;
 pub use dial::{Dial, TlsDialler, Transport};
 pub use doctor::{Names, Patient, doctor};
 pub use fence::Fence;
-pub use keep::read_kept;
+pub use keep::{read_kept, try_to_keep};
 pub use run::{Upstream, run};
 pub use settings::IngestSettings;
 

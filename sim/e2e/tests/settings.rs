@@ -39,6 +39,7 @@ const PROGRAMS: [Program; 6] = [
             ("CTRADER_PORT", "99999"),
             ("CTRADER_CA_FILE", "/nonexistent/anchors.pem"),
             ("CTRADER_ACCOUNT_ID", "mine"),
+            ("CTRADER_TOKEN_FILE", "/proc/tokens.json"),
             ("STALE_AFTER_MS", "soon"),
             ("ADMIN_ADDR", "here"),
             ("LOG_FORMAT", "xml"),
