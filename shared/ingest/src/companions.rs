@@ -1,7 +1,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::task::{Id, JoinHandle, JoinSet};
+use tickcast_service::Tasks;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, error};
 
@@ -9,21 +10,16 @@ use crate::{Fence, IngestError};
 
 /// What lives beside the venue loop for one term and is to end after it: an ingest that leads and is not heard is worse
 /// than one that has ended, for nobody takes over from it.
-pub(crate) struct Companions {
-    span: Span,
-    tasks: JoinSet<()>,
-    names: Vec<(Id, &'static str)>,
-}
+pub(crate) struct Companions(Tasks);
 
 impl Companions {
     /// None yet; what they do is told within this span.
     pub(crate) fn within(span: Span) -> Self {
-        Self { span, tasks: JoinSet::new(), names: Vec::new() }
+        Self(Tasks::within(span))
     }
 
     pub(crate) fn start(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let id = self.tasks.spawn(task.instrument(self.span.clone())).id();
-        self.names.push((id, name));
+        self.0.start(name, task);
     }
 
     /// Waits until the venue loop has ended. Where a companion ends first, the loop is stopped by `halt` and closes its
@@ -41,7 +37,7 @@ impl Companions {
         let name = tokio::select! {
             biased;
             driven = &mut driving => return driven.map_err(venue),
-            name = self.one_ended() => name,
+            name = self.0.one_ended() => name,
         };
         // A term that is over ends all of them, in any order; so does a venue loop that has failed.
         let is_over = halt.is_cancelled() || !fence.holds();
@@ -54,23 +50,13 @@ impl Companions {
         Err(IngestError::Ended(name))
     }
 
-    /// Waits until one has ended, however; for ever where there is none.
-    async fn one_ended(&mut self) -> &'static str {
-        let id = match self.tasks.join_next_with_id().await {
-            None => return std::future::pending().await,
-            Some(Ok((id, ()))) => id,
-            Some(Err(error)) => error.id(),
-        };
-        self.names.iter().find(|(known, _)| *known == id).map_or("", |(_, name)| name)
-    }
-
     /// Waits until none is left.
     pub(crate) async fn all_ended(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
+        self.0.all_ended().await;
     }
 
     pub(crate) fn abort(&mut self) {
-        self.tasks.abort_all();
+        self.0.abort();
     }
 }
 

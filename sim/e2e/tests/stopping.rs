@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
 
-use serde_json::json;
 use sim_e2e::{Setup, Spine, eventually};
 
 #[tokio::test]
