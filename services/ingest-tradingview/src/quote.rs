@@ -18,7 +18,7 @@ pub(crate) struct Quote {
     places_seen: u8,
     pricescale: Option<u64>,
     minmov: Option<u64>,
-    delayed_s: Option<u32>,
+    delay: Delay,
     change: Option<Decimal>,
     change_percent: Option<Decimal>,
     session: Option<Phase>,
@@ -27,6 +27,37 @@ pub(crate) struct Quote {
     details_places: [u8; 5],
     /// When the last trade that was taken over came.
     traded_at: Duration,
+}
+
+/// How late prices are; what is not said is not real time (facts 5.2).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Delay {
+    /// The venue has not said it yet.
+    #[default]
+    Untold,
+    /// Not at all.
+    None,
+    /// By so many seconds; 0 where it does not say how many.
+    Seconds(u32),
+}
+
+impl Delay {
+    /// Reads an `update_mode`: every mode that is not known to be real time is none.
+    fn of(mode: Option<&str>) -> Self {
+        if mode == Some("streaming") {
+            return Self::None;
+        }
+        let seconds = mode.and_then(|mode| mode.strip_prefix("delayed_streaming_")?.parse().ok());
+        Self::Seconds(seconds.unwrap_or(0))
+    }
+
+    fn seconds(self) -> Option<u32> {
+        match self {
+            Self::Untold => Some(0),
+            Self::None => None,
+            Self::Seconds(seconds) => Some(seconds),
+        }
+    }
 }
 
 /// What makes a tick when it changes.
@@ -62,11 +93,11 @@ impl Quote {
     /// Takes over what a message changes.
     pub(crate) fn merge(&mut self, now: Now, fields: &Fields<'_>) -> Merged {
         let before = self.market;
-        let delayed_s = self.delayed_s;
+        let delay = self.delay;
         let (mut merged, mut is_odd) = (Merged::default(), false);
         self.describe(fields);
         // With another delay the stamps begin anew, and so they do with a clock that was set back.
-        let keeps_order = self.delayed_s == delayed_s && now.elapsed < self.traded_at + OVERTAKES_WITHIN;
+        let keeps_order = self.delay == delay && now.elapsed < self.traded_at + OVERTAKES_WITHIN;
         let mut read = |field: Option<&RawValue>, places, into: &mut Option<Decimal>| match field
             .map(|field| read_number(field.get(), places))
         {
@@ -130,7 +161,7 @@ impl Quote {
         whole(fields.minmov, &mut self.minmov);
         self.places = self.pricescale.and_then(|scale| tick_places(scale, self.minmov.unwrap_or(1)));
         if let Some(mode) = fields.update_mode {
-            self.delayed_s = delay_of(text_of(mode).as_deref());
+            self.delay = Delay::of(text_of(mode).as_deref());
         }
         if let Some(session) = fields.current_session {
             let word = text_of(session);
@@ -156,9 +187,10 @@ impl Quote {
         (details != Details::default()).then(|| Arc::new(details))
     }
 
-    /// Both a trade and a book are known.
+    /// Both a trade and a book are known, and how late they are.
     pub(crate) fn is_whole(&self) -> bool {
-        self.market.last.is_some() && self.market.bid.is_some() && self.market.ask.is_some()
+        let Market { last, bid, ask, .. } = self.market;
+        self.delay != Delay::Untold && last.is_some() && bid.is_some() && ask.is_some()
     }
 
     /// What would make a tick.
@@ -196,7 +228,7 @@ impl Quote {
             venue_time_ms,
             received_us: now.unix_us,
             snapshot,
-            delayed_s: self.delayed_s,
+            delayed_s: self.delay.seconds(),
             details: self.details(),
         })
     }
@@ -206,18 +238,6 @@ impl Quote {
 fn is_older(now: Now, known_s: Option<i64>, new_s: Option<i64>) -> bool {
     let (Some(known_s), Some(new_s)) = (known_s, new_s) else { return false };
     new_s < known_s && known_s.saturating_mul(1000) <= now.unix_ms().saturating_add(AHEAD_MS)
-}
-
-/// By how many seconds a mode delays prices; 0 for every mode that is not known to be real time (facts 4.1, 5.2).
-fn delay_of(mode: Option<&str>) -> Option<u32> {
-    match mode {
-        Some("streaming") => None,
-        Some(mode) => {
-            let seconds = mode.strip_prefix("delayed_streaming_").and_then(|seconds| seconds.parse().ok());
-            Some(seconds.unwrap_or(0))
-        }
-        None => Some(0),
-    }
 }
 
 #[cfg(test)]
@@ -246,6 +266,8 @@ mod tests {
         assert_eq!(shown(&quote), "1.08421 - -");
         merge(&mut quote, r#"{"bid":1.0842,"ask":1.08434}"#);
         assert_eq!(shown(&quote), "1.08421 1.08420 1.08434");
+        assert!(!quote.is_whole(), "nobody said how late it is");
+        merge(&mut quote, r#"{"update_mode":"streaming"}"#);
         assert!(quote.is_whole());
         merge(&mut quote, r#"{"ask":1.085}"#);
         assert_eq!(shown(&quote), "1.08421 1.08420 1.08500");
@@ -325,6 +347,7 @@ mod tests {
     fn the_mode_of_the_data_goes_with_each_tick() {
         let mut quote = Quote::default();
         merge(&mut quote, r#"{"lp":1.5}"#);
+        assert_eq!(quote.tick(NOW, None, false).unwrap().delayed_s, Some(0), "what is not said is not live");
         for (mode, delayed_s) in [
             (r#""streaming""#, None),
             (r#""delayed_streaming_900""#, Some(900)),

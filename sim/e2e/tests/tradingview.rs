@@ -209,6 +209,19 @@ async fn late_prices_say_by_how_much_for_as_long_as_they_are_late() {
             is_tick(message, "OANDA:EURUSD") && message.get("delayedS").is_none()
         })
         .await;
+    // Of which nobody says how late they are, nobody says that they are live.
+    spine.sim.fault("no-mode").await;
+    client.subscribe(&["OANDA:USDJPY"]).await;
+    for _ in 0..3 {
+        let tick = client.tick("OANDA:USDJPY").await;
+        assert_eq!(tick["delayedS"], 0, "{tick}");
+    }
+    spine.sim.heal("no-mode").await;
+    client
+        .expect("it to be said in time", |message| {
+            is_tick(message, "OANDA:USDJPY") && message.get("delayedS").is_none()
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ pub enum Fault {
     NoSnapshot,
     NoCompleted,
     NoBook,
+    NoMode,
     NoAnswer,
     DelayedAnswer,
     SessionsLimit,
@@ -353,6 +354,7 @@ pub const FAULTS: &[FaultRow] = &[
     ),
     lasting(Fault::NoCompleted, "no-completed", &[SYMBOLS], "quote_completed never comes"),
     lasting(Fault::NoBook, "no-book", &[SYMBOLS], "bid and ask never come"),
+    lasting(Fault::NoMode, "no-mode", &[SYMBOLS], "update_mode never comes"),
     lasting(Fault::NoAnswer, "no-answer", &[REQUEST, TIMES], "requests are lost"),
     lasting(
         Fault::DelayedAnswer,

@@ -136,6 +136,9 @@ fn prices(fields: &mut Fields, instrument: &Instrument, quote: Quote, formula: F
 
 /// What faults make of the values.
 fn bend(fields: &mut Fields, faults: &Faults, at: usize) {
+    if faults.concerns(Fault::NoMode, at) {
+        fields.remove("update_mode");
+    }
     for (fault, value) in [(Fault::NoValue, Value::Absent), (Fault::NullValue, Value::Null)] {
         if faults.concerns(fault, at)
             && let Some(active) = faults.get(fault)

@@ -50,9 +50,12 @@ impl FaultEffects for Venue {
                 self.market.close(None);
                 self.refresh(now);
             }
-            Fault::StrangeText | Fault::NoValue | Fault::NullValue | Fault::Delayed | Fault::NoBook => {
-                self.refresh(now);
-            }
+            Fault::StrangeText
+            | Fault::NoValue
+            | Fault::NullValue
+            | Fault::Delayed
+            | Fault::NoBook
+            | Fault::NoMode => self.refresh(now),
             // Who was told the older price last is told what is true.
             Fault::OutOfOrder => {
                 for connection in self.connections.values_mut() {

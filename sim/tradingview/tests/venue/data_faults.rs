@@ -70,6 +70,13 @@ fn the_market_can_be_delayed_shut_thin_or_wild() {
     assert_eq!(bench.quotes(id, EUR)[0]["update_mode"], "delayed_streaming_600");
     bench.run(2_001);
     assert!(bench.quotes(id, EUR).iter().any(|quote| quote["update_mode"] == "streaming"));
+    let other = "OANDA:GBPUSD";
+    bench.on("no-mode", json!({ "symbols": [other], "for_ms": 1_000 }));
+    bench.add(id, &[other]);
+    assert!(!bench.quotes(id, other).iter().any(|quote| has(quote, "update_mode")));
+    bench.run(1_001);
+    assert!(bench.quotes(id, other).iter().any(|quote| quote["update_mode"] == "streaming"));
+    bench.send(id, "quote_remove_symbols", json!([QS, other]));
     bench.on("weekend", json!({ "for_ms": 60_000 }));
     assert_eq!(bench.quotes(id, EUR)[0]["current_session"], "out_of_session");
     bench.run(59_000);

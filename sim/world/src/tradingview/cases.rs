@@ -73,6 +73,7 @@ fn expected(fault: Fault) -> Expected {
         | Fault::LateEvents
         | Fault::ForeignSession
         | Fault::NoBook
+        | Fault::NoMode
         | Fault::Burst => (false, None, RECONNECT),
     };
     Expected { cuts, named_within, healed_within }

@@ -15,6 +15,11 @@ use crate::frame::{Frames, Payload};
 use crate::socket::Pipe;
 use crate::{SessionSettings, TradingViewSession};
 
+/// All of the first data.
+fn whole() -> Value {
+    json!({"lp": 1.5, "bid": 1, "ask": 2, "update_mode": "streaming"})
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn answered(response: &str, chunk: usize) -> Ending {
@@ -335,7 +340,7 @@ fn an_unknown_symbol_is_said_at_once_with_the_venues_reason_and_the_others_strea
     assert_eq!(states[0].1.code.as_deref(), Some("SYMBOL_REFUSED"));
     assert_eq!(states[0].1.message.as_deref(), Some("invalid symbol"));
     assert_eq!(peer.commands(), [json!({"m": "quote_remove_symbols", "p": [id, "OANDA:NOSUCH"]})]);
-    peer.qsd("OANDA:EURUSD", &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+    peer.qsd("OANDA:EURUSD", &whole());
     assert_eq!(peer.ticks().len(), 1);
     peer.pass(599 * SECOND);
     assert_eq!(peer.commands(), Vec::<Value>::new());
@@ -346,7 +351,7 @@ fn an_unknown_symbol_is_said_at_once_with_the_venues_reason_and_the_others_strea
 #[test]
 fn a_symbol_that_is_not_answered_says_so_and_holds_up_nobody() {
     let mut peer = Peer::greeted(settings(), &["A:MUTE", "A:B"]);
-    peer.qsd("A:B", &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+    peer.qsd("A:B", &whole());
     peer.completed("A:B");
     assert_eq!(peer.ticks().len(), 1);
     peer.pass(10 * SECOND);
@@ -355,7 +360,7 @@ fn a_symbol_that_is_not_answered_says_so_and_holds_up_nobody() {
         (states.len(), states[0].0.as_str(), states[0].1.code.as_deref()),
         (1, "A:MUTE", Some("NO_ANSWER"))
     );
-    peer.qsd("A:MUTE", &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+    peer.qsd("A:MUTE", &whole());
     assert_eq!(peer.ticks().len(), 1, "late is better than never");
 }
 
@@ -452,7 +457,7 @@ fn other_protocol_errors_end_the_connection_with_their_words() {
 fn a_silent_symbol_is_added_again_where_it_is_and_then_in_a_newer_session() {
     let mut peer = Peer::greeted(settings(), &["A:A", "A:B"]);
     for key in ["A:A", "A:B"] {
-        peer.qsd(key, &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+        peer.qsd(key, &whole());
         peer.completed(key);
     }
     let id = peer.session_of("A:A");
@@ -467,13 +472,13 @@ fn a_silent_symbol_is_added_again_where_it_is_and_then_in_a_newer_session() {
         ]
     );
     // What the venue says of it first is what was told already.
-    peer.qsd("A:A", &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+    peer.qsd("A:A", &whole());
     assert_eq!(peer.ticks(), Vec::new());
     peer.ask_again(&["A:A"]);
     peer.pass(SECOND);
     assert_ne!(peer.session_of("A:A"), id);
     assert_eq!(peer.session_of("A:B"), id, "who streams stays");
-    peer.qsd("A:A", &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+    peer.qsd("A:A", &whole());
     peer.qsd("A:A", &json!({"lp": 1.6}));
     assert_eq!(peer.ticks().len(), 1);
     // A new quote ends the row of failures, and does not bring it back to where it was silent.
@@ -489,7 +494,7 @@ fn data_of_what_was_let_go_and_of_unknown_sessions_are_ignored() {
     peer.completed("A:A");
     peer.want(&["A:B"]);
     peer.ticks();
-    let quote = |id: &str, key: &str| json!({"m": "qsd", "p": [id, {"n": key, "s": "ok", "v": {"lp": 1, "bid": 1, "ask": 2}}]});
+    let quote = |id: &str, key: &str| json!({"m": "qsd", "p": [id, {"n": key, "s": "ok", "v": whole()}]});
     peer.say(&quote(&id, "A:A"));
     peer.say(&quote("qs_000000000000", "A:B"));
     peer.say(&json!({"m": "quote_completed", "p": [id, "A:A"]}));
@@ -507,7 +512,7 @@ fn what_cannot_be_understood_is_passed_over() {
     peer.try_message(Message::Ping("x".into())).unwrap();
     peer.try_message(Message::binary(b"~m~4~m~~h~5".to_vec())).unwrap();
     assert_eq!(peer.beats, ["~h~5"]);
-    peer.qsd("A:A", &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+    peer.qsd("A:A", &whole());
     assert_eq!(peer.ticks().len(), 1);
 }
 

@@ -142,7 +142,7 @@ fn text_beyond_ascii_counts_in_utf16_and_names_come_back_as_they_were() {
             let description = "삼성전자 🎯 ~m~12~m~ ~h~1";
             peer.qsd(
                 name,
-                &json!({"local_description": description, "lp": 71500, "bid": 71400, "ask": 71600}),
+                &json!({"local_description": description, "lp": 71500, "bid": 71400, "ask": 71600, "update_mode": "streaming"}),
             );
             let ticks = peer.ticks();
             assert_eq!((ticks.len(), ticks[0].0.as_str()), (1, name));
@@ -162,11 +162,34 @@ fn delayed_data_say_so_and_a_change_of_mode_counts_from_then_on() {
 }
 
 #[test]
+fn prices_whose_mode_nobody_said_wait_for_it_and_are_never_called_live() {
+    let mut peer = Peer::greeted(settings(), &[KEY, "TVC:DXY"]);
+    for key in [KEY, "TVC:DXY"] {
+        peer.qsd(key, &json!({"lp": 1.5, "bid": 1, "ask": 2}));
+        peer.completed(key);
+    }
+    peer.pass(Duration::from_millis(499));
+    assert_eq!(ticks(&mut peer), NONE);
+    peer.qsd(KEY, &json!({"update_mode": "delayed_streaming_900"}));
+    let late = |peer: &mut Peer| {
+        let told = peer.ticks();
+        told.iter().map(|(name, tick)| (name.clone(), tick.delayed_s)).collect::<Vec<_>>()
+    };
+    assert_eq!(late(&mut peer), [(KEY.to_owned(), Some(900))]);
+    // The other's does not come in time, and later it does.
+    peer.pass(Duration::from_millis(1));
+    assert_eq!(late(&mut peer), [("TVC:DXY".to_owned(), Some(0))]);
+    peer.qsd("TVC:DXY", &json!({"lp": 1.6}));
+    peer.qsd("TVC:DXY", &json!({"lp": 1.7, "update_mode": "streaming"}));
+    assert_eq!(late(&mut peer), [("TVC:DXY".to_owned(), Some(0)), ("TVC:DXY".to_owned(), None)]);
+}
+
+#[test]
 fn a_change_of_the_day_alone_is_no_tick_and_goes_with_the_next() {
     let mut peer = Peer::greeted(settings(), &[KEY]);
     peer.qsd(
         KEY,
-        &json!({"lp": 1.5, "bid": 1, "ask": 2, "volume": 7, "ch": 0.1, "current_session": "market"}),
+        &json!({"lp": 1.5, "bid": 1, "ask": 2, "volume": 7, "ch": 0.1, "current_session": "market", "update_mode": "streaming"}),
     );
     peer.qsd(KEY, &json!({"ch": 0.2, "chp": 3.5, "current_session": "post_market"}));
     peer.qsd(KEY, &json!({"volume": 8.5}));
