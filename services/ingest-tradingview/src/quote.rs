@@ -165,7 +165,8 @@ impl Quote {
         }
         if let Some(session) = fields.current_session {
             let word = text_of(session);
-            self.is_open = word.as_deref().map(|word| word != "out_of_session");
+            // Before and after it some trade and some do not (facts 2.3); who does is believed more than this.
+            self.is_open = word.as_deref().map(|word| word == "market");
             self.session = word.as_deref().and_then(Phase::new);
         }
     }
@@ -399,7 +400,10 @@ mod tests {
         for (session, is_open) in [
             (r#""market""#, Some(true)),
             (r#""out_of_session""#, Some(false)),
-            (r#""pre_market""#, Some(true)),
+            (r#""market""#, Some(true)),
+            (r#""pre_market""#, Some(false)),
+            (r#""post_market""#, Some(false)),
+            (r#""holiday""#, Some(false)),
             ("null", None),
         ] {
             merge(&mut quote, &format!(r#"{{"current_session":{session}}}"#));

@@ -286,6 +286,13 @@ impl Sim {
             .unwrap_or_else(|| panic!("no count of connections in {status}"))
     }
 
+    /// Requests of this type ever heard.
+    pub async fn requests(&self, name: &str) -> u64 {
+        let (_, metrics) = fetch(self.admin, "GET", "/metrics").await.unwrap();
+        let line = format!("tickcast_sim_requests_total{{type=\"{name}\"}} ");
+        metrics.lines().find_map(|text| text.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
+    }
+
     /// Waits until there is one connection and it has subscribed exactly these symbols.
     pub async fn holds(&self, symbols: &[&str]) {
         let wanted = vec![symbols.iter().map(|symbol| (*symbol).to_owned()).collect::<BTreeSet<_>>()];

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use sim_e2e::{DEADLINE, SECRETS, Setup, Spine, Venue, axes, cause_code, fetch_json, tick_numbers};
+use sim_e2e::{
+    DEADLINE, SECRETS, Setup, Spine, Venue, axes, cause_code, eventually, fetch_json, tick_numbers,
+};
 use tickcast_bus::{decode_channel_event, tick_subject};
 use tickcast_model::{Body, Symbol, VenueId};
 use tokio::time::{Instant, timeout};
@@ -222,6 +224,38 @@ async fn late_prices_say_by_how_much_for_as_long_as_they_are_late() {
             is_tick(message, "OANDA:USDJPY") && message.get("delayedS").is_none()
         })
         .await;
+}
+
+#[tokio::test]
+async fn outside_its_market_hours_a_quiet_symbol_is_closed_and_neither_stale_nor_asked_for_again() {
+    // Symbols are closed after 5 s without a tick at the latest, before all of the venue could be called stale.
+    let quick = &[("STALE_AFTER_MS", "10000")];
+    let beats = &[("SIM_HEARTBEAT_MS", "500")];
+    let (spine, mut client, before) = Spine::ticking(Setup { ingest: quick, sim: beats, ..setup() }).await;
+    let asked = spine.sim.requests("quote_add_symbols").await;
+    for phase in ["pre_market", "holiday"] {
+        let mark = client.mark();
+        spine.sim.fault_with("weekend", &json!({ "which": phase })).await;
+        for symbol in Venue::TradingView.symbols() {
+            client.back_to(mark);
+            let closed = client.symbol_state(symbol, "closed").await;
+            assert_eq!(closed["code"], "MARKET_CLOSED", "{closed}");
+        }
+        client.back_to(mark);
+        client.expect("the venue to be idle", |message| axes(message) == ["up", "ok", "idle"]).await;
+        // Longer than anything could be silent that should tick.
+        let beats = spine.sim.requests("heartbeat").await;
+        eventually("some heartbeats", async || {
+            let heard = spine.sim.requests("heartbeat").await - beats;
+            if heard >= 6 { Ok(()) } else { Err(heard) }
+        })
+        .await;
+        assert!(client.seen_since(mark).iter().all(|message| message["state"] != "stale"), "{phase}");
+        assert_eq!(spine.sim.requests("quote_add_symbols").await, asked, "{phase}");
+        spine.sim.heal("weekend").await;
+        client.well().await;
+    }
+    spine.goes_on(&mut client, &before).await;
 }
 
 #[tokio::test]

@@ -86,6 +86,9 @@ const TIMES: ParamRow =
 const FIELDS: &[&str] =
     &["lp", "bid", "ask", "volume", "ch", "chp", "lp_time", "bid_size", "ask_size", "prev_close_price"];
 
+/// Phases of a day without trading (facts 4.1; the venue's list is not known whole).
+const PHASES: &[&str] = &["out_of_session", "pre_market", "post_market", "holiday"];
+
 /// Every fault there is.
 pub const FAULTS: &[FaultRow] = &[
     once(Fault::Cut, "cut", &[], "every connection is reset"),
@@ -295,7 +298,12 @@ pub const FAULTS: &[FaultRow] = &[
         &[param(Param::ByMs, number(60_000, 1_000, 86_400_000), "how far, in ms")],
         "lp_time is from before the ones already told",
     ),
-    lasting(Fault::Weekend, "weekend", &[SYMBOLS], "current_session is out_of_session and nothing trades"),
+    lasting(
+        Fault::Weekend,
+        "weekend",
+        &[SYMBOLS, param(Param::Which, Kind::OneOf(PHASES), "what current_session says")],
+        "current_session says so and nothing trades",
+    ),
     once(
         Fault::UnknownMessage,
         "unknown-message",

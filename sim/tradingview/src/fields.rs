@@ -28,9 +28,13 @@ pub(crate) fn fields(market: &Market, faults: &Faults, entitled: bool, named: Na
     let quote = market.quote(named.at);
     let mut fields = described(instrument);
     let delay = delay_s(instrument, faults, entitled, named.at);
-    let open = !market.is_closed(named.at);
+    let phase = match faults.get(Fault::Weekend) {
+        _ if !market.is_closed(named.at) => "market",
+        Some(active) => active.spec.text(Param::Which),
+        None => "out_of_session",
+    };
     fields.insert("update_mode", Value::text(&update_mode(delay)));
-    fields.insert("current_session", Value::text(if open { "market" } else { "out_of_session" }));
+    fields.insert("current_session", Value::text(phase));
     prices(&mut fields, instrument, quote, named.formula);
     let mut time_ms = quote.at_ms - i64::from(delay.unwrap_or(0)) * 1_000;
     if let Some(active) = faults.get(Fault::ClockBackwards) {

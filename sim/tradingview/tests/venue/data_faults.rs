@@ -83,6 +83,11 @@ fn the_market_can_be_delayed_shut_thin_or_wild() {
     assert!(bench.quotes(id, EUR).is_empty());
     bench.run(9_000);
     assert_eq!(bench.quotes(id, EUR)[0]["current_session"], "market");
+    for which in ["pre_market", "post_market", "holiday"] {
+        bench.on("weekend", json!({ "which": which }));
+        assert_eq!(bench.quotes(id, EUR).last().unwrap()["current_session"], which);
+    }
+    bench.off(Fault::Weekend);
     for (which, fields) in [("book", ["bid", "ask"]), ("volume", ["volume"; 2]), ("time", ["lp_time"; 2])] {
         bench.on("only-fields", json!({ "which": which }));
         bench.messages(id);

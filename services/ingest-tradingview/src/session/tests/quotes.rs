@@ -226,7 +226,9 @@ fn a_session_that_ends_is_a_closed_market() {
     assert_eq!(hours(json!({"lp": 1})), NONE);
     assert_eq!(hours(json!({"current_session": "out_of_session"})), ["Closed { until_ms: None }"]);
     assert_eq!(hours(json!({"current_session": "out_of_session", "lp": 2})), NONE);
+    assert_eq!(hours(json!({"current_session": "pre_market"})), NONE, "one phase without it as another");
     assert_eq!(hours(json!({"current_session": "market"})), ["Open { until_ms: None }"]);
+    assert_eq!(hours(json!({"current_session": "post_market"})), ["Closed { until_ms: None }"]);
 }
 
 #[test]
