@@ -79,12 +79,12 @@ impl Spine {
         let place = Place::new();
         let nats = Nats::start(place.path()).await;
         let venue = setup.venues[0];
-        let sim = Sim::start_venue(&place, &setup, venue).await;
+        let sim = Sim::start_venue(&place, &setup, venue, None).await;
         let ingest = Ingest::start(&place, &setup, &nats, &sim).await;
         let mut other = None;
         if let Some(venue) = setup.venues.get(1) {
             let setup = setup.beside();
-            let sim = Sim::start_venue(&place, &setup, *venue).await;
+            let sim = Sim::start_venue(&place, &setup, *venue, None).await;
             other = Some(Feed { ingest: Ingest::start(&place, &setup, &nats, &sim).await, sim });
         }
         let mut gateways = Vec::new();
@@ -125,6 +125,12 @@ impl Spine {
         ingest.process.allow_error("no JetStream");
         let status = ingest.process.ended().await;
         (status.code(), ingest.process.log_text())
+    }
+
+    /// Starts the first venue's simulator once more, after it was ended, where it was before.
+    pub async fn restart_sim(&mut self) {
+        let at = Some(self.sim.addr);
+        self.sim = Sim::start_venue(&self.place, &self.setup, self.venue(), at).await;
     }
 
     /// Starts the ingest once more, after it was ended.
@@ -199,10 +205,11 @@ pub struct Sim {
 impl Sim {
     /// Starts the first venue alone; [`Spine::start`] starts it with everything else.
     pub async fn start(place: &Place, setup: &Setup) -> Self {
-        Self::start_venue(place, setup, setup.venues[0]).await
+        Self::start_venue(place, setup, setup.venues[0], None).await
     }
 
-    async fn start_venue(place: &Place, setup: &Setup, venue: Venue) -> Self {
+    /// Starts a venue, on a port of its own or where another one was.
+    async fn start_venue(place: &Place, setup: &Setup, venue: Venue, at: Option<SocketAddr>) -> Self {
         let name = venue.simulator();
         let ca_file = place.path().join(format!("{name}-ca.pem"));
         let mut environment = variables(&[
@@ -216,6 +223,7 @@ impl Sim {
         environment.extend(variables(venue.simulator_settings()));
         environment.extend(variables(setup.all));
         environment.extend(variables(setup.sim));
+        environment.extend(at.map(|at| ("SIM_ADDR".to_owned(), at.to_string())));
         let mut process = Process::start(place.path(), &name, &binary(&name), &[], &environment);
         let admin = process.listening("admin").await;
         let addr = process.listening("venue").await;

@@ -199,6 +199,15 @@ async fn settings_that_cannot_be_used_end_each_program_with_64_naming_every_one_
 }
 
 #[tokio::test]
+async fn the_vendors_own_host_is_not_dialled_without_the_operators_word() {
+    let vendor = ("TRADINGVIEW_URL", "wss://data.tradingview.com/socket.io/websocket");
+    let (code, text) = run_to_end("ingest-tradingview", &[], &[vendor]).await;
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("TRADINGVIEW_LIVE") && text.contains("accept-terms"), "{text}");
+    assert!(!text.contains("listening"), "{text}");
+}
+
+#[tokio::test]
 async fn every_program_tells_its_version_and_all_its_settings() {
     for program in PROGRAMS {
         let name = program.name;
