@@ -23,6 +23,8 @@ pub struct Config {
     pub dials_per_minute: usize,
     /// Who we are to the venue, and how much we ask of it.
     pub session: SessionSettings,
+    /// Where the token stands, for [`read_token`] before each connection.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where the venue is dialled.
@@ -78,7 +80,7 @@ impl Config {
             .path("TRADINGVIEW_CA_FILE", "extra PEM trust anchor; certificate checks are never switched off");
         let anchors = ("TRADINGVIEW_CA_FILE", ca_file.as_deref());
         TlsDialler::check(reader, ("TRADINGVIEW_URL", &endpoint.host), anchors);
-        let auth_token = auth_token(reader);
+        let (auth_token, token_file) = auth_token(reader).unzip();
         let origin = reader.text("TRADINGVIEW_ORIGIN", ORIGIN, "Origin header of the WebSocket upgrade");
         if HeaderValue::from_str(&origin).is_err() {
             reader.problem("TRADINGVIEW_ORIGIN", "is no value for a header");
@@ -119,7 +121,8 @@ impl Config {
         );
         let upgrade = Upgrade { uri, origin };
         let session = SessionSettings { upgrade, auth_token, limits, memory: Memory::default() };
-        Self { ingest, endpoint, ca_file, dials_per_minute, session }
+        let token_file = token_file.flatten();
+        Self { ingest, endpoint, ca_file, dials_per_minute, session, token_file }
     }
 }
 
@@ -128,19 +131,22 @@ const SESSIONS_MAX: usize = 100;
 /// A token is some kilobytes at most.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
-/// The token from the one setting or from the file that the other names. It is read once, as the setting is.
-fn auth_token(reader: &mut Reader) -> Option<SecretString> {
+/// The token from the one setting, or from the file that the other names and that file.
+fn auth_token(reader: &mut Reader) -> Option<(SecretString, Option<PathBuf>)> {
     const FILE: &str = "TRADINGVIEW_AUTH_TOKEN_FILE";
     let token = reader
         .optional_secret("TRADINGVIEW_AUTH_TOKEN", "token the operator was given; unset = anonymous")
         .map(|token| ("TRADINGVIEW_AUTH_TOKEN", token));
-    let file = reader.path(FILE, "file that holds the token, in place of TRADINGVIEW_AUTH_TOKEN");
-    let (name, token) = match (token, file) {
+    let file = reader.path(
+        FILE,
+        "file that holds the token, in place of TRADINGVIEW_AUTH_TOKEN; read before each connection",
+    );
+    let (name, token) = match (token, &file) {
         (Some(_), Some(_)) => {
             reader.problem(FILE, "and TRADINGVIEW_AUTH_TOKEN are both set");
             return None;
         }
-        (None, Some(file)) => match read_token(&file) {
+        (None, Some(file)) => match read_token(file) {
             Ok(token) => (FILE, token),
             Err(problem) => {
                 reader.problem(FILE, problem);
@@ -149,15 +155,22 @@ fn auth_token(reader: &mut Reader) -> Option<SecretString> {
         },
         (token, None) => token?,
     };
-    let length = token.expose_secret().len();
-    if length > TOKEN_BYTES_MAX {
-        reader.problem(name, format!("is longer than {TOKEN_BYTES_MAX} bytes"));
+    if let Err(problem) = check_length(&token) {
+        reader.problem(name, problem);
     }
-    Some(token)
+    Some((token, file))
+}
+
+fn check_length(token: &SecretString) -> Result<(), String> {
+    let is_short = token.expose_secret().len() <= TOKEN_BYTES_MAX;
+    is_short.then_some(()).ok_or_else(|| format!("is longer than {TOKEN_BYTES_MAX} bytes"))
 }
 
 /// The one word in a file; the end of its line does not belong to it.
-fn read_token(file: &Path) -> Result<SecretString, String> {
+///
+/// # Errors
+/// In words, where there is no token; they show nothing of what is there.
+pub fn read_token(file: &Path) -> Result<SecretString, String> {
     let mut text = Vec::new();
     let longest = TOKEN_BYTES_MAX as u64 + 2;
     let read = File::open(file).and_then(|file| file.take(longest).read_to_end(&mut text));
@@ -167,7 +180,9 @@ fn read_token(file: &Path) -> Result<SecretString, String> {
     if token.is_empty() {
         return Err("is empty".to_owned());
     }
-    Ok(token.to_owned().into())
+    let token = token.to_owned().into();
+    check_length(&token)?;
+    Ok(token)
 }
 
 fn endpoint_of(url: &str) -> Result<(Uri, Endpoint), &'static str> {

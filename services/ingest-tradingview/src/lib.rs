@@ -21,6 +21,6 @@ mod session;
 mod socket;
 
 pub use board::Limits;
-pub use config::{Config, Endpoint};
+pub use config::{Config, Endpoint, read_token};
 pub use memory::Memory;
 pub use session::{SessionSettings, TradingViewSession};

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use ingest_tradingview::{Config, TradingViewSession};
+use ingest_tradingview::{Config, TradingViewSession, read_token};
 use tickcast_ingest::{IngestError, Names, Patient, TlsDialler, Upstream};
 use tickcast_model::{Symbol, VenueId};
 use tickcast_service::{About, Context, Examiner};
 use tickcast_session::DialPace;
+use tracing::warn;
 
 fn main() -> ExitCode {
     let about = About {
@@ -29,8 +30,16 @@ async fn run(config: Config, context: Context) -> Result<(), Box<dyn std::error:
         dials: DialPace::per_minute(config.dials_per_minute),
         keep_file: None,
     };
-    let session = config.session;
-    let new_session = move || TradingViewSession::new(session.clone());
+    let (mut session, token_file) = (config.session, config.token_file);
+    let new_session = move || {
+        // A person may have put a new one there.
+        match token_file.as_deref().map(read_token) {
+            Some(Ok(token)) => session = session.clone().with_token(token),
+            Some(Err(error)) => warn!(%error, "token file not usable, the last token stays"),
+            None => {}
+        }
+        TradingViewSession::new(session.clone())
+    };
     tickcast_ingest::run(upstream, config.ingest, dialler, new_session, context).await?;
     Ok(())
 }

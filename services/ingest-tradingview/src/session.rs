@@ -30,6 +30,12 @@ impl SessionSettings {
         Self { memory, ..self }
     }
 
+    /// The same with another token.
+    #[must_use]
+    pub fn with_token(self, token: SecretString) -> Self {
+        Self { auth_token: Some(token), ..self }
+    }
+
     /// Asks this URL (`ws` or `wss`) for the upgrade, as a page of this origin does; `None` where it is no URL.
     pub fn new(url: &str, origin: &str, auth_token: Option<SecretString>, limits: Limits) -> Option<Self> {
         let upgrade = Upgrade { uri: url.parse().ok()?, origin: origin.to_owned() };
@@ -60,7 +66,7 @@ enum Stage {
         /// A token of ours counts as accepted from then on, if nothing showed it before: there is no answer to it.
         accepted_at: Option<Duration>,
     },
-    /// No request could be made.
+    /// No request could be made, or none may be.
     Broken(Ending),
 }
 
@@ -160,7 +166,15 @@ impl TradingViewSession {
             Incoming::ProtocolError(words) if is_unknown_session(&words) => {
                 return Err(self.board.limited().unwrap_or_else(|| protocol_error(&words)));
             }
-            Incoming::ProtocolError(words) => return Err(protocol_error(&words)),
+            Incoming::ProtocolError(words) => {
+                let ending = protocol_error(&words);
+                if ending.cause.kind == CauseKind::AuthRefused
+                    && let Some(token) = &self.settings.auth_token
+                {
+                    self.settings.memory.lock().note_token(token);
+                }
+                return Err(ending);
+            }
             Incoming::Other => self.odd("unknown_message"),
         }
         Ok(())
@@ -206,6 +220,16 @@ impl TradingViewSession {
         Ok(())
     }
 
+    /// Why this connection must not be used: our token was refused before, and shown again it would be a login loop, for
+    /// which accounts are locked (facts 5.3, 5.6).
+    fn is_barred(&self) -> Option<Ending> {
+        let token = self.settings.auth_token.as_ref()?;
+        let words = "the token was refused before and is not shown again: put a new one into TRADINGVIEW_AUTH_TOKEN_FILE, or \
+                     restart with a new TRADINGVIEW_AUTH_TOKEN or none";
+        let is_refused = self.settings.memory.lock().has_token(token);
+        is_refused.then(|| Cause::new(CauseKind::AuthRefused, words).into())
+    }
+
     /// [`Session::want`] and its like cannot end the session; the next timeout does.
     fn flush_or_break(&mut self) {
         if let Err(ending) = self.flush() {
@@ -216,6 +240,10 @@ impl TradingViewSession {
 
 impl Session for TradingViewSession {
     fn start(&mut self, _: Now) {
+        if let Some(ending) = self.is_barred() {
+            self.stage = Stage::Broken(ending);
+            return;
+        }
         self.outputs.push_back(SessionOutput::Auth(AuthState::Pending, None));
         self.stage = match Socket::new(&self.settings.upgrade) {
             Ok(socket) => Stage::Greeting { socket, by: None },
@@ -281,7 +309,7 @@ impl Session for TradingViewSession {
             Stage::Idle | Stage::Greeting { .. } => {
                 ("the WebSocket is not open yet", "the answer to the upgrade")
             }
-            Stage::Broken(_) => ("no WebSocket could be opened", "a new connection"),
+            Stage::Broken(_) => ("no WebSocket was opened", "a new connection"),
         };
         Standing { ok: false, since: None, detail: detail.to_owned(), next: next.to_owned() }
     }
@@ -291,7 +319,9 @@ impl Session for TradingViewSession {
 fn protocol_error(words: &str) -> Ending {
     let lower = words.to_lowercase();
     if lower.contains("auth token") {
-        let advice = format!("{words}: get a new token (TRADINGVIEW_AUTH_TOKEN), or use none");
+        let advice = format!(
+            "{words}: get a new token (TRADINGVIEW_AUTH_TOKEN_FILE, or TRADINGVIEW_AUTH_TOKEN and a restart), or use none"
+        );
         return Cause::new(CauseKind::AuthRefused, advice).into();
     }
     if lower.contains("banned") {

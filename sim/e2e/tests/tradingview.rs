@@ -8,12 +8,13 @@
 )]
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use sim_e2e::{
-    DEADLINE, SECRETS, Setup, Spine, Venue, axes, cause_code, eventually, fetch_json, tick_numbers,
+    DEADLINE, Ingest, SECRETS, Setup, Spine, Venue, axes, cause_code, eventually, fetch_json, tick_numbers,
 };
 use tickcast_bus::{decode_channel_event, tick_subject};
 use tickcast_model::{Body, Symbol, VenueId};
@@ -259,26 +260,55 @@ async fn outside_its_market_hours_a_quiet_symbol_is_closed_and_neither_stale_nor
 }
 
 #[tokio::test]
-async fn with_a_token_prices_are_in_time_and_a_bad_one_is_told_and_tried_rarely() {
-    const GOOD: &[(&str, &str)] = &[("TRADINGVIEW_AUTH_TOKEN", SECRETS[2].1), ("AUTH_RETRY_MS", "60000")];
-    const BAD: &[(&str, &str)] =
-        &[("TRADINGVIEW_AUTH_TOKEN", "n0t-the-token-88d1"), ("AUTH_RETRY_MS", "60000")];
-    let mut spine = Spine::start(Setup { ingest: GOOD, ..setup() }).await;
+async fn with_a_token_prices_are_in_time_and_a_bad_one_is_shown_once_until_there_is_another() {
+    const TOKEN: &[(&str, &str)] = &[("TRADINGVIEW_AUTH_TOKEN_FILE", "token"), ("AUTH_RETRY_MS", "500")];
+    let mut spine = Spine::start(setup()).await;
+    let file = spine.path().join("token");
+    fs::write(&file, format!("{}\n", SECRETS[2].1)).unwrap();
     let mut client = spine.client().await;
     client.subscribe(&["NYSE:IBM"]).await;
-    assert!(client.tick("NYSE:IBM").await.get("delayedS").is_none());
+    spine.ingest.process.terminate().await;
+    spine.restart_ingest_with(TOKEN).await;
+    client
+        .expect("it to be in time", |message| {
+            is_tick(message, "NYSE:IBM") && message["snapshot"] != true && message.get("delayedS").is_none()
+        })
+        .await;
 
     spine.ingest.process.terminate().await;
-    let opened = spine.sim.opened().await;
-    spine.restart_ingest_with(BAD).await;
+    client.status("disconnected").await;
+    fs::write(&file, "n0t-the-token-88d1").unwrap();
+    let (opened, shown) = (spine.sim.opened().await, spine.sim.requests("set_auth_token").await);
+    spine.restart_ingest().await;
     spine.ingest.process.allow_error("venue refused the credentials");
     let status = client.status("error").await;
     assert_eq!((&status["health"]["link"], &status["health"]["auth"]), (&json!("down"), &json!("refused")));
     assert_eq!(cause_code(&status), "auth_refused");
-    let cause = status["health"]["cause"].as_str().unwrap();
-    assert!(cause.contains("bad auth token") && cause.contains("TRADINGVIEW_AUTH_TOKEN"), "{cause}");
-    assert!(status["health"]["retryInMs"].as_u64().unwrap() >= 29_000, "{status}");
-    assert_eq!(spine.sim.opened().await, opened + 1, "a refused token is not tried again at once");
+    let told = client
+        .expect("what a person must do", |message| {
+            let cause = message["health"]["cause"].as_str().unwrap_or_default();
+            message["type"] == "status" && cause.contains("not shown again")
+        })
+        .await;
+    let cause = told["health"]["cause"].as_str().unwrap();
+    assert!(cause.contains("TRADINGVIEW_AUTH_TOKEN_FILE"), "{cause}");
+    eventually("more tries", async || {
+        let tries = status_of(&spine.ingest).await?["attempt"].as_u64().unwrap_or_default();
+        if tries >= 4 { Ok(()) } else { Err(tries.to_string()) }
+    })
+    .await;
+    // Not even a handshake is begun with it.
+    assert_eq!(spine.sim.opened().await, opened + 1);
+    assert_eq!(spine.sim.requests("set_auth_token").await, shown + 1);
+
+    fs::write(&file, format!("{}.2", SECRETS[2].1)).unwrap();
+    client.status("connected").await;
+    client.tick("NYSE:IBM").await;
     let told = client.transcript() + &spine.ingest.process.log_text();
     assert!(!told.contains("n0t-the-token") && !told.contains(SECRETS[2].1), "a token is shown");
+}
+
+/// What an ingest says of its venue.
+async fn status_of(ingest: &Ingest) -> Result<Value, String> {
+    Ok(fetch_json(ingest.admin, "/status").await?["venue"].take())
 }

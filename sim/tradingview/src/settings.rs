@@ -18,7 +18,8 @@ pub struct VenueSettings {
     pub ticks_per_s: u32,
     /// The market moves so many times more slowly than `ticks_per_s`, for long simulations.
     pub slower: u32,
-    /// The one good token beside the anonymous one; it makes delayed instruments stream.
+    /// The good token beside the anonymous one; it makes delayed instruments stream. So is any that goes on with a dot after
+    /// it, so that one can be replaced by another.
     pub auth_token: String,
     /// The only Origin let in; `None` = any (facts 1.3).
     pub origin: Option<String>,

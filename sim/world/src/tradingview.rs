@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ingest_tradingview::{Limits, SessionSettings, TradingViewSession};
+use ingest_tradingview::{Limits, Memory, SessionSettings, TradingViewSession};
 use sim_tradingview::{Fault, LineId, VenueSettings, Wired, WiredOutput};
 use tickcast_model::{Details, Price, Symbol, Tick};
 use tickcast_session::{DialPace, Now};
@@ -41,7 +41,7 @@ slowly).";
     const DIALS_WITHIN: Duration = Duration::from_secs(60);
 
     type Session = TradingViewSession;
-    type Memory = ();
+    type Memory = Memory;
     type Meter = MessageMeter;
     type Line = LineId;
 
@@ -69,15 +69,29 @@ slowly).";
         instruments.iter().map(|instrument| Symbol::new(&instrument.name).unwrap()).collect()
     }
 
-    fn memory(&self) {}
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
 
-    fn sessions(&self, (): &(), _: &Disk, seed: u64) -> impl FnMut() -> TradingViewSession + Send + 'static {
+    fn sessions(
+        &self,
+        memory: &Memory,
+        _: &Disk,
+        seed: u64,
+    ) -> impl FnMut() -> TradingViewSession + Send + 'static {
         let limits = Limits { messages_per_s: MESSAGES_PER_S, symbols_per_session: 4, symbols_max: 1_000 };
         let url = "wss://data.example.com/socket.io/websocket?type=chart";
-        let token = self.token.clone().map(Into::into);
-        let settings = SessionSettings::new(url, "https://www.example.com", token, limits).unwrap();
-        let mut rng = Rng::with_seed(seed);
-        move || TradingViewSession::with_seed(settings.clone(), rng.u64(..))
+        let settings = SessionSettings::new(url, "https://www.example.com", None, limits).unwrap();
+        let settings = settings.with_memory(memory.clone());
+        let (token, mut rng) = (self.token.clone(), Rng::with_seed(seed));
+        move || {
+            let mut settings = settings.clone();
+            if let Some(token) = &token {
+                // Refused, it is of no use any more: somebody always puts another one there.
+                settings = settings.with_token(format!("{token}.{}", rng.u32(..)).into());
+            }
+            TradingViewSession::with_seed(settings, rng.u64(..))
+        }
     }
 
     fn dials() -> DialPace {

@@ -1,5 +1,6 @@
 //! Every row of the table of known failures (facts 5.6), in its order; those about prices are in `quotes`.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use tungstenite::{Message, WebSocket};
 use super::{Peer, settings};
 use crate::frame::{Frames, Payload};
 use crate::socket::Pipe;
-use crate::{SessionSettings, TradingViewSession};
+use crate::{Memory, SessionSettings, TradingViewSession};
 
 /// All of the first data.
 fn whole() -> Value {
@@ -67,10 +68,13 @@ fn an_answer_that_is_no_upgrade_ends_without_a_panic() {
 
 /// A supervisor that has just been told to dial.
 fn supervised() -> (Supervisor<TradingViewSession>, Now) {
-    supervised_with(settings())
+    let settings = settings();
+    supervised_by(move || TradingViewSession::with_seed(settings.clone(), 7))
 }
 
-fn supervised_with(settings: SessionSettings) -> (Supervisor<TradingViewSession>, Now) {
+fn supervised_by(
+    new_session: impl FnMut() -> TradingViewSession + Send + 'static,
+) -> (Supervisor<TradingViewSession>, Now) {
     let settings_of_supervisor = SupervisorSettings {
         venue: VenueId::new("tradingview").unwrap(),
         epoch: 1,
@@ -90,7 +94,6 @@ fn supervised_with(settings: SessionSettings) -> (Supervisor<TradingViewSession>
         seed: 1,
     };
     let now = Now { elapsed: SECOND, unix_us: 1_767_225_600_000_000 };
-    let new_session = move || TradingViewSession::with_seed(settings.clone(), 7);
     let mut supervisor = Supervisor::new(settings_of_supervisor, now, new_session);
     supervisor.timeout(now);
     assert!(done(&mut supervisor).contains(&Action::Dial));
@@ -375,6 +378,7 @@ fn a_bad_token_is_a_refused_login_and_a_good_one_is_known_by_silence() {
     assert!(!ending.cause.to_string().contains("secret"));
     assert_eq!(peer.logins(), Vec::new());
 
+    let token = token.with_memory(Memory::default());
     let mut peer = Peer::greeted::<&str>(token.clone(), &[]);
     peer.pass(SECOND);
     assert_eq!(peer.logins(), [AuthState::Pending, AuthState::Ok]);
@@ -384,39 +388,61 @@ fn a_bad_token_is_a_refused_login_and_a_good_one_is_known_by_silence() {
     assert_eq!(peer.logins(), [AuthState::Pending, AuthState::Ok]);
 }
 
-/// The last row: automated sign-in is how accounts are locked. There is none, and a token that was refused is shown rarely.
+/// The last row: automated sign-in is how accounts are locked. There is none, and a token that was refused is not shown again.
 #[test]
-fn nobody_is_signed_in_and_a_refused_token_is_shown_only_as_often_as_auth_retry_says() {
-    let token = SessionSettings { auth_token: Some("ey.secret".to_owned().into()), ..settings() };
-    let (mut supervisor, mut now) = supervised_with(token);
-    let (mut shown, until) = (0, now.elapsed + 3600 * SECOND);
-    let mut is_dialled = true;
-    while now.elapsed < until {
+fn nobody_is_signed_in_and_a_refused_token_is_shown_once_until_there_is_another() {
+    let token = Arc::new(Mutex::new("ey.secret"));
+    let settings = settings();
+    let new_session = {
+        let token = Arc::clone(&token);
+        move || {
+            let token = (*token.lock().unwrap()).to_owned();
+            TradingViewSession::with_seed(settings.clone().with_token(token.into()), 7)
+        }
+    };
+    let (mut supervisor, mut now) = supervised_by(new_session);
+    let begin = now.elapsed;
+    let (mut shown, mut dials, mut is_dialled) = (Vec::new(), 0, true);
+    while now.elapsed < begin + 3600 * SECOND {
         if std::mem::take(&mut is_dialled) {
+            dials += 1;
+            if now.elapsed > begin + 1800 * SECOND {
+                *token.lock().unwrap() = "ey.other";
+            }
             supervisor.dialled(now);
-            let request = sent(&mut supervisor);
-            let request = String::from_utf8(request).unwrap();
-            for header in ["Cookie", "Authorization", "ey.secret"] {
+            let request = String::from_utf8(sent(&mut supervisor)).unwrap();
+            for header in ["Cookie", "Authorization", "ey."] {
                 assert!(!request.contains(header), "{request}");
             }
-            supervisor.received(now, upgraded(&request).as_bytes());
-            supervisor.received(now, &text_frame("~m~18~m~{\"session_id\":\"x\"}"));
-            let commands = client_commands(&sent(&mut supervisor));
-            let (first, others) = commands.split_first().unwrap();
-            assert_eq!(*first, json!({"m": "set_auth_token", "p": ["ey.secret"]}));
-            assert!(others.iter().all(|command| command["m"] == "set_locale"), "{others:?}");
-            shown += 1;
-            supervisor.received(now, &text_frame(r#"~m~45~m~{"m":"protocol_error","p":["bad auth token"]}"#));
-            assert_eq!(supervisor.health(now).auth, AuthState::Refused);
+            if !request.is_empty() {
+                supervisor.received(now, upgraded(&request).as_bytes());
+                supervisor.received(now, &text_frame("~m~18~m~{\"session_id\":\"x\"}"));
+                let commands = client_commands(&sent(&mut supervisor));
+                let (first, others) = commands.split_first().unwrap();
+                shown.push((now.elapsed, first["p"][0].as_str().unwrap().to_owned()));
+                assert!(others.iter().all(|command| command["m"] == "set_locale"), "{others:?}");
+                let error = text_frame(r#"~m~45~m~{"m":"protocol_error","p":["bad auth token"]}"#);
+                supervisor.received(now, &error);
+            }
         }
         let at = supervisor.deadline().unwrap().max(now.elapsed);
         now.unix_us += i64::try_from((at - now.elapsed).as_micros()).unwrap();
         now.elapsed = at;
         supervisor.timeout(now);
+        let health = supervisor.health(now);
+        assert_eq!(health.auth, AuthState::Refused);
+        let cause = health.cause.unwrap();
+        assert!(
+            cause.detail.contains("TRADINGVIEW_AUTH_TOKEN_FILE") && !cause.detail.contains("ey."),
+            "{cause}"
+        );
         is_dialled = done(&mut supervisor).contains(&Action::Dial);
     }
+    let tokens: Vec<&str> = shown.iter().map(|(_, token)| token.as_str()).collect();
+    assert_eq!(tokens, ["ey.secret", "ey.other"]);
+    assert!(shown[1].0 < begin + 2000 * SECOND, "a new one is found soon: {shown:?}");
     // Between half of AUTH_RETRY_MS, 180 s here, and all of it.
-    assert!((20..=40).contains(&shown), "{shown}");
+    assert!((20..=40).contains(&dials), "{dials}");
 }
 
 #[test]
