@@ -29,9 +29,8 @@ pub(crate) fn fields(market: &Market, faults: &Faults, entitled: bool, named: Na
     let mut fields = described(instrument);
     let delay = delay_s(instrument, faults, entitled, named.at);
     let phase = match faults.get(Fault::Weekend) {
-        _ if !market.is_closed(named.at) => "market",
-        Some(active) => active.spec.text(Param::Which),
-        None => "out_of_session",
+        Some(active) if market.is_halted(named.at) => active.spec.text(Param::Which),
+        _ => market.phase(named.at),
     };
     fields.insert("update_mode", Value::text(&update_mode(delay)));
     fields.insert("current_session", Value::text(phase));

@@ -6,6 +6,7 @@
 //!
 //! Facts numbers in comments point into the collected facts about the venue (section 8 lists what a simulator does).
 
+mod calendar;
 mod catalogue;
 mod chart_session;
 mod charts;

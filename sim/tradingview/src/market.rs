@@ -9,6 +9,7 @@ use fastrand::Rng;
 use sim_kit::fault::Which;
 use sim_kit::{ConnectionId, Now};
 
+use crate::calendar::{self, GRID_MS};
 use crate::catalogue::{Catalogue, Instrument};
 
 /// A walk further behind its schedule than this (a suspended machine) drops the missed part.
@@ -90,8 +91,10 @@ pub(crate) struct Market {
     /// When each moving instrument steps next: due, position, run.
     steps: BinaryHeap<Reverse<(Duration, usize, u32)>>,
     gap_us: u64,
-    /// Instruments without trading.
+    /// Instruments that are kept from trading.
     closed: Option<Which>,
+    /// Where markets open and close: the time their phases were last looked at, Unix milliseconds, and when next.
+    clock: Option<(i64, Duration)>,
 }
 
 impl Market {
@@ -105,7 +108,23 @@ impl Market {
         };
         let walks = catalogue.instruments().iter().enumerate().map(walk).collect();
         let gap_us = 1_000_000 * u64::from(slower.max(1)) / u64::from(ticks_per_s.clamp(1, 1_000_000));
-        Self { catalogue, walks, steps: BinaryHeap::new(), gap_us, closed: None }
+        Self { catalogue, walks, steps: BinaryHeap::new(), gap_us, closed: None, clock: None }
+    }
+
+    /// The same with markets that open and close.
+    pub(crate) fn with_calendar(self, calendar: bool) -> Self {
+        Self { clock: calendar.then_some((0, Duration::ZERO)), ..self }
+    }
+
+    /// Looks at the time; true where phases may have changed.
+    pub(crate) fn turn(&mut self, now: Now) -> bool {
+        let Some((unix_ms, next)) = &mut self.clock else { return false };
+        if now.elapsed < *next {
+            return false;
+        }
+        let left_ms = GRID_MS - now.unix_ms.rem_euclid(GRID_MS);
+        (*unix_ms, *next) = (now.unix_ms, now.elapsed + Duration::from_millis(left_ms.unsigned_abs()));
+        true
     }
 
     pub(crate) fn catalogue(&self) -> &Catalogue {
@@ -118,7 +137,17 @@ impl Market {
     }
 
     pub(crate) fn is_closed(&self, at: usize) -> bool {
+        self.is_halted(at) || self.phase(at) != "market"
+    }
+
+    /// True where it is kept from trading, whatever the calendar says.
+    pub(crate) fn is_halted(&self, at: usize) -> bool {
         self.closed.as_ref().is_some_and(|which| which.has(at))
+    }
+
+    /// What the calendar says, as a `current_session`.
+    pub(crate) fn phase(&self, at: usize) -> &'static str {
+        self.clock.map_or("market", |(unix_ms, _)| calendar::phase(self.instrument(at).kind, unix_ms))
     }
 
     pub(crate) fn instrument(&self, at: usize) -> &Instrument {
@@ -135,11 +164,11 @@ impl Market {
 
     /// Somebody begins to watch an instrument; the first one sets it moving.
     pub(crate) fn watch(&mut self, at: usize, watcher: Watcher, now: Now) {
-        let gap_us = self.gap_us;
+        let (gap_us, is_closed) = (self.gap_us, self.is_closed(at));
         let walk = &mut self.walks[at];
         if walk.watchers.is_empty() {
             // The market went on while nobody looked: its last price is a little old, never older than one told.
-            if self.closed.is_none() || walk.quote.at_ms == 0 {
+            if !is_closed || walk.quote.at_ms == 0 {
                 walk.quote.at_ms = walk.quote.at_ms.max(now.unix_ms - walk.rng.i64(0..=2_000));
             }
             walk.run = walk.run.wrapping_add(1);
@@ -163,7 +192,8 @@ impl Market {
 
     /// When the next step is due.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.steps.peek().map(|Reverse((due, ..))| *due)
+        let step = self.steps.peek().map(|Reverse((due, ..))| *due);
+        step.into_iter().chain(self.clock.map(|(_, next)| next)).min()
     }
 
     /// Moves an instrument once, due or not.
@@ -192,7 +222,9 @@ impl Market {
                 continue;
             }
             if self.is_closed(at) {
-                self.steps.push(Reverse((now.elapsed + LOOK_EVERY, at, run)));
+                let next = self.clock.filter(|_| !self.is_halted(at)).map(|(_, next)| next);
+                let look_at = next.unwrap_or_default().max(now.elapsed + LOOK_EVERY);
+                self.steps.push(Reverse((look_at, at, run)));
                 continue;
             }
             // From the time it was due, so that a late call does not slow the market down.

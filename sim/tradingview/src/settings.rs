@@ -23,6 +23,8 @@ pub struct VenueSettings {
     pub auth_token: String,
     /// The only Origin let in; `None` = any (facts 1.3).
     pub origin: Option<String>,
+    /// Whether markets close at weekends, and shares at night; else they never close.
+    pub calendar: bool,
     /// Time between heartbeats (facts 2.2).
     pub heartbeat_every: Duration,
     /// Time in which a heartbeat has to be echoed (facts 2.2).
@@ -52,6 +54,7 @@ impl Default for VenueSettings {
             slower: 1,
             auth_token: "sim-token".into(),
             origin: None,
+            calendar: false,
             heartbeat_every: Duration::from_secs(10),
             echo_within: Duration::from_secs(30),
             hibernate_every: Duration::from_secs(5),

@@ -37,7 +37,8 @@ impl Venue {
             Catalogue::new(settings.symbols),
             (settings.ticks_per_s, settings.slower),
             settings.seed,
-        );
+        )
+        .with_calendar(settings.calendar);
         Self {
             settings,
             market,
@@ -56,6 +57,7 @@ impl SimulatedVenue for Venue {
     type Reason = Reason;
 
     fn open(&mut self, now: Now) -> ConnectionId {
+        self.turn(now);
         self.counters.opened += 1;
         let id = ConnectionId::from_number(self.counters.opened);
         let mut connection = Connection::new(now);
@@ -92,6 +94,7 @@ impl SimulatedVenue for Venue {
         while let Some(fault) = self.faults.over(now) {
             self.fault(now, fault, false);
         }
+        self.turn(now);
         while let Some(step) = self.market.step(now) {
             self.deliver(now, step);
         }
@@ -258,6 +261,13 @@ impl Venue {
     /// Totals since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Tells everybody where markets have opened or closed.
+    fn turn(&mut self, now: Now) {
+        if self.market.turn(now) {
+            self.refresh(now);
+        }
     }
 
     pub(crate) fn is_stalled(&self) -> bool {

@@ -51,6 +51,7 @@ slowly).";
             symbols: tuning.symbols,
             ticks_per_s: 1,
             slower: tuning.slower,
+            calendar: tuning.calendar,
             // Both orders of a snapshot are seen in the wild (facts 0.9).
             book_first: seed & 2 == 0,
             completes_errors: seed & 4 == 0,

@@ -109,9 +109,11 @@ fn a_week_without_demand_keeps_the_link_by_heartbeats_alone() {
     heartbeats_keep_the_link_for_a_week::<TradingView>();
 }
 
-#[test]
-fn weekends_pass_without_a_reconnect_or_an_alarm_and_are_over_when_the_market_opens() {
-    let mut world = World::<Ctrader>::new(1, Tuning { calendar: true, ..Tuning::default() });
+fn weekends_pass_quietly<V: Venue>() {
+    // Three weeks of a quote each second would be most of what this costs.
+    let stale_after = Duration::from_secs(60);
+    let tuning = Tuning { calendar: true, slower: 3, stale_after, ..Tuning::default() };
+    let mut world = World::<V>::new(1, tuning);
     world.demand(&[0, 1, 2]);
     world.run_until_well(Duration::from_secs(30));
     let mut closings = 0;
@@ -124,4 +126,10 @@ fn weekends_pass_without_a_reconnect_or_an_alarm_and_are_over_when_the_market_op
     assert!((3 * 46..3 * 54).contains(&closings), "three weekends, and {closings} hours of them");
     assert_eq!((world.dials, world.stales), (1, 0), "one connection, and nothing was called stale");
     world.stop();
+}
+
+#[test]
+fn weekends_pass_without_a_reconnect_or_an_alarm_and_are_over_when_the_market_opens() {
+    weekends_pass_quietly::<Ctrader>();
+    weekends_pass_quietly::<TradingView>();
 }

@@ -37,6 +37,11 @@ impl ServerSettings {
                 usual.auth_token,
             ),
             origin: reader.optional("SIM_ORIGIN", "", "the only Origin let in, others get 403; unset = any"),
+            calendar: reader.flag(
+                "SIM_CALENDAR",
+                usual.calendar,
+                "markets close at weekends and shares at night (docs/simulator-tradingview.md); else they never close",
+            ),
             heartbeat_every: reader.millis(
                 "SIM_HEARTBEAT_MS",
                 10_000,

@@ -218,3 +218,27 @@ fn a_script_is_played_letter_by_letter_in_place_of_the_market() {
     bench.add(id, &["OANDA:NOSUCH"]);
     assert_eq!(bench.said(id)[0].1[1]["s"], "error");
 }
+
+#[test]
+fn with_a_calendar_shares_have_their_hours_and_trade_in_none_but_one() {
+    let shares = "NASDAQ:AAPL";
+    let settings = VenueSettings { symbols: 30, ticks_per_s: 1, calendar: true, ..VenueSettings::default() };
+    let mut bench = Bench::new(settings);
+    // It is midnight.
+    let id = bench.watching(&[shares]);
+    for (hours, phase, trades) in [
+        (0, "out_of_session", false),
+        (10, "pre_market", false),
+        (5, "market", true),
+        (6, "post_market", true),
+    ] {
+        bench.run(hours * 3_600_000);
+        let quotes = bench.quotes(id, shares);
+        let phases: Vec<&str> = quotes.iter().filter_map(|quote| quote["current_session"].as_str()).collect();
+        assert_eq!(phases, [phase]);
+        assert_eq!(quotes.len() > 100, trades, "{phase}");
+        assert_eq!(bench.venue.is_open(shares), phase == "market");
+    }
+    bench.run(3_600_000);
+    assert!(bench.quotes(id, shares).is_empty(), "after hours nothing trades");
+}
