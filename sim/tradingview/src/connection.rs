@@ -111,7 +111,7 @@ impl Connection {
         }
         for (at, payload) in payloads.iter().enumerate() {
             if faults.has(Fault::UnknownMembers) && payload.starts_with('{') {
-                put_frame(&mut message, &payload.replacen('{', r#"{"x_new":{"a":[1,{"m":"qsd"}]},"#, 1));
+                put_frame(&mut message, &with_unknown(payload));
             } else {
                 put_frame(&mut message, payload);
             }
@@ -245,5 +245,54 @@ impl Connection {
                 market.unwatch(series.named.at, &watcher(name));
             }
         }
+    }
+}
+
+/// A message with a member and parameters nobody knows.
+fn with_unknown(payload: &str) -> String {
+    let more = payload.replacen('{', r#"{"x_new":{"a":[1,{"m":"qsd"}]},"#, 1);
+    let Some(from) = more.find(r#""p":["#) else { return more };
+    let list = from + r#""p":"#.len();
+    match end_of_list(&more[list..]) {
+        Some(end) => format!(r#"{},"x_new",{{"n":[7]}}{}"#, &more[..list + end], &more[list + end..]),
+        None => more,
+    }
+}
+
+/// Where the list at the beginning of this JSON ends: the position of its last bracket.
+fn end_of_list(json: &str) -> Option<usize> {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for (at, byte) in json.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' if depth == 1 => return Some(at),
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_message_gets_more_members_and_more_parameters() {
+        let parameters = |payload: &str| -> Value {
+            let message: Value = serde_json::from_str(&with_unknown(payload)).unwrap();
+            assert!(message["x_new"].is_object(), "{message}");
+            message["p"].clone()
+        };
+        let payload = r#"{"m":"qsd","p":["a]\\\"[",{"n":"={\"x\":[1]}","v":{"y":[2]}}],"t":1}"#;
+        let expected = json!(["a]\\\"[", {"n": "={\"x\":[1]}", "v": {"y": [2]}}, "x_new", {"n": [7]}]);
+        assert_eq!(parameters(payload), expected);
+        assert_eq!(parameters(r#"{"session_id":"0.4321","javastudies":["3.66"]}"#), Value::Null);
     }
 }

@@ -37,7 +37,7 @@ impl Desk<'_> {
         let Some(keys) = texts(keys) else { return self.invalid(session, "quote_add_symbols") };
         let Some(quotes) = self.connection.quotes.get(session) else { return };
         let mut seen: BTreeSet<&str> = quotes.keys.keys().map(AsRef::as_ref).collect();
-        if !keys.iter().all(|key| seen.insert(key)) {
+        if !keys.iter().all(|key| seen.insert(key)) || seen.len() > self.settings.session_symbols_max {
             return self.invalid(session, "quote_add_symbols");
         }
         for key in keys {
@@ -47,7 +47,8 @@ impl Desk<'_> {
 
     fn add(&mut self, session: &Arc<str>, key: &Arc<str>) {
         let Some(named) = self.market.catalogue().resolve(key) else {
-            return self.refuse_symbol(session, key, "invalid symbol");
+            let settings = self.settings;
+            return self.refuse_symbol(session, key, &settings.unknown_symbol);
         };
         if self.faults.concerns(Fault::BadSymbol, named.at) {
             let active = self.faults.get(Fault::BadSymbol);

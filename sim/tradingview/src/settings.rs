@@ -7,6 +7,9 @@ use crate::script::Script;
 /// The token of those who have none (facts 5.3).
 pub const ANONYMOUS_TOKEN: &str = "unauthorized_user_token";
 
+/// What is said of an unknown symbol where nothing else is wanted (facts 4.1).
+pub(crate) const UNKNOWN_SYMBOL: &str = "invalid symbol";
+
 /// How the venue behaves when nothing is wrong.
 #[derive(Clone)]
 pub struct VenueSettings {
@@ -35,6 +38,10 @@ pub struct VenueSettings {
     pub book_first: bool,
     /// Whether `quote_completed` follows the error of an unknown symbol; an open question of the facts.
     pub completes_errors: bool,
+    /// The `errmsg` of an unknown symbol; an open question of the facts.
+    pub unknown_symbol: String,
+    /// Keys a quote session may hold; more cost the session. No such limit is known (facts 5.4).
+    pub session_symbols_max: usize,
     /// Whether unknown methods are answered with a `critical_error` (facts 8).
     pub strict: bool,
     /// Connections let in; more get 429 (facts 5.4).
@@ -60,6 +67,8 @@ impl Default for VenueSettings {
             hibernate_every: Duration::from_secs(5),
             book_first: false,
             completes_errors: false,
+            unknown_symbol: UNKNOWN_SYMBOL.into(),
+            session_symbols_max: 100_000,
             strict: false,
             connections_max: 20,
             sessions_max: 200,

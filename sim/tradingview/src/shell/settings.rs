@@ -1,6 +1,7 @@
 use sim_kit::shell::{ListenerSettings, MarketSettings, file, secret};
 use tickcast_service::Reader;
 
+use crate::settings::UNKNOWN_SYMBOL;
 use crate::{SYMBOLS_MAX, Script, VenueSettings};
 
 /// How to run the simulator as a process.
@@ -70,6 +71,18 @@ impl ServerSettings {
                 "SIM_COMPLETES_ERRORS",
                 usual.completes_errors,
                 "quote_completed follows the error of an unknown symbol, too",
+            ),
+            unknown_symbol: reader.text(
+                "SIM_UNKNOWN_SYMBOL",
+                UNKNOWN_SYMBOL,
+                "errmsg of the error of an unknown symbol",
+            ),
+            session_symbols_max: reader.number(
+                "SIM_SESSION_SYMBOLS_MAX",
+                usual.session_symbols_max,
+                1..=100_000,
+                "",
+                "symbols a quote session may hold, more cost it a critical_error",
             ),
             strict: reader.flag(
                 "SIM_STRICT",

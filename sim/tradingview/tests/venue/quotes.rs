@@ -220,6 +220,27 @@ fn a_script_is_played_letter_by_letter_in_place_of_the_market() {
 }
 
 #[test]
+fn what_is_not_known_of_the_real_one_is_a_setting() {
+    let settings = VenueSettings {
+        symbols: 30,
+        unknown_symbol: "no_such_symbol".into(),
+        session_symbols_max: 3,
+        ..VenueSettings::default()
+    };
+    let mut bench = Bench::new(settings);
+    let id = bench.watching(&["OANDA:EURUSD", "OANDA:NOSUCH"]);
+    let error = json!([QS, { "n": "OANDA:NOSUCH", "s": "error", "errmsg": "no_such_symbol", "v": {} }]);
+    assert!(bench.said(id).contains(&("qsd".to_owned(), error)));
+    // An unknown one is not held.
+    bench.add(id, &["FX:EURUSD", "OANDA:GBPUSD"]);
+    assert!(!names(&bench.said(id)).contains(&"critical_error"));
+    bench.add(id, &["OANDA:USDJPY"]);
+    let error = json!([QS, "invalid_parameters", "quote_add_symbols"]);
+    assert_eq!(bench.said(id), [("critical_error".to_owned(), error)]);
+    assert_eq!(bench.venue.sessions(id), 0);
+}
+
+#[test]
 fn with_a_calendar_shares_have_their_hours_and_trade_in_none_but_one() {
     let shares = "NASDAQ:AAPL";
     let settings = VenueSettings { symbols: 30, ticks_per_s: 1, calendar: true, ..VenueSettings::default() };
