@@ -73,6 +73,22 @@ fn a_word_in_a_session_that_was_too_many_ends_the_connection_for_that_reason() {
 }
 
 #[test]
+fn a_connection_is_replaced_before_its_sessions_are_used_up() {
+    let mut peer = Peer::greeted(settings(), &["A:A"]);
+    let ending = loop {
+        peer.completed("A:A");
+        let id = peer.session_of("A:A");
+        peer.break_session(&id, "unsupported method", "quote_set_fields");
+        if let Err(ending) = peer.try_pass(61 * SECOND) {
+            break ending;
+        }
+        assert!(count(&peer, "quote_create_session") < 200, "the venue counts, too");
+    };
+    assert_eq!(count(&peer, "quote_create_session"), 180);
+    assert_eq!((ending.cause.kind, ending.retry), (CauseKind::SessionLost, Retry::Backoff));
+}
+
+#[test]
 fn keys_on_trial_wait_for_a_limit_as_all_others_do() {
     let mut peer = Peer::greeted(settings(), &["A:A", "A:B"]);
     let id = peer.session_of("A:A");
