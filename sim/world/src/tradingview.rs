@@ -35,8 +35,8 @@ impl Venue for TradingView {
     const REMARK: &'static str = "\
 Longer than 30 s take here besides: an outage with many attempts (no more than five connections are opened in a minute), a
 handshake that is refused (waited for as long as the venue says, and slowly where waiting will hardly mend it), keys that
-are refused (asked for again after ten minutes), and quote sessions that break one after the other (replaced ever more
-slowly).";
+are refused (asked for again after ten minutes), quote sessions that break one after the other (replaced ever more slowly),
+and a venue that gives no sessions at all (dialled again slowly).";
 
     const DIALS_WITHIN: Duration = Duration::from_secs(60);
 
