@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test, though not one that clippy recognises")]
 
-use sim_e2e::{Place, Process, SECRETS, Setup, Spine, binary};
+use std::net::SocketAddr;
+
+use sim_e2e::{Collector, Place, Process, SECRETS, Setup, Spine, binary, fetch};
 
 /// Runs a program to its end: exit code and everything it wrote.
 async fn run_to_end(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -224,38 +226,69 @@ async fn every_program_tells_its_version_and_all_its_settings() {
     }
 }
 
+/// Every page that tells of a service, after a look at whether it does.
+async fn pages(name: &str, admin: SocketAddr) -> Vec<(String, String)> {
+    let mut pages = Vec::new();
+    for (path, holds) in [("/metrics", "tickcast_build_info"), ("/status", "instance"), ("/readyz", "ready")]
+    {
+        let (_, page) = fetch(admin, "GET", path).await.unwrap();
+        assert!(page.contains(holds), "{path} of {name}: {page}");
+        pages.push((format!("{path} of {name}"), page));
+    }
+    pages
+}
+
 #[tokio::test]
-async fn no_log_shows_a_secret_not_even_at_trace_while_everything_fails() {
+async fn no_log_page_metric_or_span_shows_a_secret_even_at_trace_while_everything_fails() {
+    let collector = Collector::start().await;
     let mut spine = Spine::start(Setup {
-        all: &[("LOG", "trace")],
+        all: [&[("LOG", "trace")], collector.settings()].concat().leak(),
         ingest: &[("AUTH_RETRY_MS", "1000")],
         ..Setup::default()
     })
     .await;
     spine.ingest.process.allow_error("venue refused the credentials");
+    let (ingest, gateway) = (spine.ingest.admin, spine.gateways[0].admin);
+    let mut said = Vec::new();
     let mut client = spine.client().await;
     client.subscribe(&["EURUSD"]).await;
     client.tick("EURUSD").await;
+    said.extend(pages("the ingest", ingest).await);
+    said.extend(pages("the gateway", gateway).await);
     spine.sim.fault("reject-credentials").await;
     spine.sim.fault("cut").await;
     client.status("error").await;
+    said.extend(pages("the refused ingest", ingest).await);
+    said.extend(pages("the gateway of a refused ingest", gateway).await);
     spine.sim.heal("reject-credentials").await;
     client.status("connected").await;
     client.tick("EURUSD").await;
+    let why = "/api/v1/why?source=ctrader&symbol=EURUSD";
+    said.push((why.to_owned(), fetch(spine.gateways[0].addr, "GET", why).await.unwrap().1));
     assert_eq!(spine.gateways[0].process.terminate().await.code(), Some(0));
     assert_eq!(spine.ingest.process.terminate().await.code(), Some(0));
     assert_eq!(spine.sim.process.terminate().await.code(), Some(0));
 
+    for service in ["ingest-ctrader", "ws-gateway"] {
+        assert!(collector.spans().iter().any(|span| span.service == service), "{service} exported no span");
+    }
+    let exports = collector.exports();
+    said.extend(
+        exports.iter().map(|spans| ("a span".to_owned(), String::from_utf8_lossy(spans).into_owned())),
+    );
     let logs = [&spine.gateways[0].process, &spine.ingest.process, &spine.sim.process];
     for text in logs.map(Process::log_text) {
         assert!(text.lines().count() > 10, "that is no log at trace: {text}");
+        said.push(("a log".to_owned(), text));
+    }
+    for (place, text) in said {
         for (name, secret) in SECRETS {
             // Its bytes too, as a dump of a frame would show them.
             let bytes: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
             let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
             for shape in [secret.to_owned(), bytes.join(", "), hex] {
                 let line = text.lines().find(|line| line.contains(&shape));
-                assert_eq!(line, None, "{name} is in a log");
+                assert_eq!(line, None, "{name} is in {place}");
             }
         }
     }
