@@ -13,6 +13,8 @@ use crate::venue::Venue;
 pub(crate) struct Receiver {
     channels: BTreeMap<Symbol, Channel>,
     pub(crate) health: Option<VenueHealth>,
+    /// The epoch in which the venue was last said to be logged in.
+    logged_in: Option<u64>,
     /// When something was last told that is not well and says why.
     pub(crate) named_at: Option<Duration>,
     /// Ticks taken.
@@ -72,10 +74,15 @@ impl Receiver {
         }
         let unwell = health.attempt > 0 && health.link != LinkState::Up
             || health.data == DataState::Stale
-            || health.auth == AuthState::Refused;
+            || health.auth == AuthState::Refused
+            // Also on a living link, from which the login was taken away.
+            || health.auth != AuthState::Ok && self.logged_in == Some(health.epoch);
         assert!(!unwell || health.cause.is_some(), "unwell without a cause: {health:?}");
         if health.cause.is_some() {
             self.named_at = Some(now);
+        }
+        if health.auth == AuthState::Ok {
+            self.logged_in = Some(health.epoch);
         }
         self.health = Some(health);
         true
@@ -106,5 +113,52 @@ impl Receiver {
         self.health
             .as_ref()
             .is_some_and(|health| (health.link, health.auth) == (LinkState::Up, AuthState::Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickcast_model::{CauseKind, VenueId};
+
+    use super::*;
+
+    fn health(epoch: u64, auth: AuthState, cause: Option<CauseKind>) -> VenueHealth {
+        VenueHealth {
+            venue: VenueId::new("test").unwrap(),
+            epoch,
+            link: LinkState::Up,
+            auth,
+            data: DataState::Idle,
+            link_since_ms: 0,
+            auth_since_ms: 0,
+            data_since_ms: 0,
+            cause: cause.map(|kind| Cause::new(kind, "")),
+            attempt: 0,
+            retry_in_ms: None,
+            last_tick_age_ms: None,
+            catalogue_version: 0,
+            at_ms: 0,
+        }
+    }
+
+    fn hears(told: &[VenueHealth]) {
+        let mut receiver = Receiver::default();
+        for health in told {
+            assert!(receiver.health(Duration::ZERO, health.clone()));
+        }
+    }
+
+    #[test]
+    fn a_login_under_way_needs_no_cause_before_the_first_and_one_that_was_lost_has_it() {
+        use AuthState::{Ok, Pending};
+        let lost = Some(CauseKind::SessionLost);
+        hears(&[health(1, Pending, None), health(1, Ok, None), health(1, Pending, lost)]);
+        hears(&[health(1, Ok, None), health(2, Pending, None)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "unwell without a cause")]
+    fn a_login_that_was_lost_on_a_living_link_is_not_told_without_a_cause() {
+        hears(&[health(1, AuthState::Ok, None), health(1, AuthState::Pending, None)]);
     }
 }
