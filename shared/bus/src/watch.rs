@@ -94,6 +94,7 @@ mod tests {
         assert_eq!(watch.state(), Ok(()));
         let denied = Event::ServerError(ServerError::Other("permissions violation".into()));
         assert!(is_new(&mut watch, &denied) && !is_new(&mut watch, &denied));
+        assert_eq!(watch.hear(&Event::SlowConsumer(7)), BusNews::SlowConsumer);
         assert_eq!(watch.state(), Ok(()), "a complaint is no end of the connection");
 
         watch.hear(&Event::Connected);
