@@ -17,6 +17,8 @@ use crate::outbox::Outbox;
 
 /// Events taken from the outbox at once; between two batches it looks whether the bus is still there.
 const BATCH: usize = 1_024;
+/// Subjects remembered; where there are more they are put together anew.
+const SUBJECTS_MAX: usize = 131_072;
 /// Room for payloads allocated at once, in bytes; a tick has about fifty.
 const PAYLOADS_BYTES: usize = 32 * 1024;
 
@@ -41,7 +43,6 @@ pub(crate) async fn publish_events(
     stop: CancellationToken,
 ) {
     let Publisher { bus, mut connected, metrics, fence } = publisher;
-    // Bounded by the channels the ledger numbers.
     let mut subjects: FxHashMap<Symbol, Subject> = FxHashMap::default();
     // Payloads are slices of it: one allocation for hundreds of them.
     let mut payloads = BytesMut::with_capacity(PAYLOADS_BYTES);
@@ -71,6 +72,10 @@ pub(crate) async fn publish_events(
             let subject = match subjects.get(&event.symbol) {
                 Some(subject) => subject.clone(),
                 None => {
+                    // The ledger numbers fewer channels, but symbols it has no room for are spoken of too.
+                    if subjects.len() >= SUBJECTS_MAX {
+                        subjects.clear();
+                    }
                     let subject = Subject::from(tick_subject(&venue, &event.symbol));
                     subjects.entry(event.symbol.clone()).or_insert(subject).clone()
                 }

@@ -162,6 +162,8 @@ const RELOGIN_WITHIN: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Called so much later than it wanted, the process or the machine stood still.
 const PAUSED_AFTER: Duration = Duration::from_secs(4);
+/// Symbols of one lease of which it is said that there is no room for them: a lease of everything must not crowd out the ticks.
+const REFUSALS_TOLD_MAX: usize = 1_000;
 /// So many sessions in a row ended by the venue before they were stable slow the dialling down to minutes.
 const DROPPED_MAX: u32 = 3;
 
@@ -359,13 +361,13 @@ impl<S: Session> Supervisor<S> {
         let repeat = self.demand.lease(now.elapsed, lease);
         self.apply_demand(now);
         let wanted = Arc::clone(self.demand.wanted());
-        for symbol in &repeat {
-            if !wanted.contains(symbol) {
-                let refused = self.ledger.unnumbered(symbol, self.no_room());
-                self.actions.push_back(Action::Event(refused));
-            } else if before.contains(symbol) {
-                self.actions.extend(self.ledger.repeat(symbol).map(Action::Event));
-            }
+        let (served, left_out): (Vec<_>, Vec<_>) = repeat.iter().partition(|symbol| wanted.contains(*symbol));
+        for symbol in served.into_iter().filter(|symbol| before.contains(*symbol)) {
+            self.actions.extend(self.ledger.repeat(symbol).map(Action::Event));
+        }
+        for symbol in left_out.into_iter().take(REFUSALS_TOLD_MAX) {
+            let refused = self.ledger.unnumbered(symbol, self.no_room());
+            self.actions.push_back(Action::Event(refused));
         }
         self.settle(now);
     }

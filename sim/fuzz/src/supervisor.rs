@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tickcast_model::{
-    AuthState, Body, Catalogue, Cause, CauseKind, DataState, Lease, LinkState, Price, StateChange, Symbol,
-    SymbolState, Tick, VenueId,
+    AuthState, Body, Catalogue, Cause, CauseKind, ChannelEvent, DataState, Lease, LinkState, Price,
+    StateChange, Symbol, SymbolState, Tick, VenueId,
 };
 use tickcast_session::{
     Action, DemandLimits, DialPace, Ending, Note, Now, Retry, Session, SessionOutput, Standing, Supervisor,
@@ -295,6 +295,13 @@ impl Rig {
                     assert_ne!(self.socket, Socket::None, "closes without a connection");
                     self.socket = Socket::None;
                 }
+                // Said of a symbol there is no room for, which has no channel.
+                Action::Event(ChannelEvent { symbol, position, body: Body::State(state) })
+                    if state.code.as_deref() == Some("TOO_MANY_SYMBOLS") =>
+                {
+                    let seq = self.seqs.get(&symbol).copied().unwrap_or(0);
+                    assert_eq!((position.epoch, position.seq), (7, seq), "a state makes no hole");
+                }
                 Action::Event(event) => {
                     let seq = self.seqs.entry(event.symbol.clone()).or_default();
                     match event.body {
@@ -328,7 +335,7 @@ impl Rig {
             "{health:?} with {:?}",
             self.socket
         );
-        assert!(self.supervisor.wanted().len() <= 8, "more is wanted than may be");
+        assert!(self.supervisor.wanted().len() <= 4, "more is wanted than may be");
         assert!(self.seqs.len() <= 4, "more channels than may be");
     }
 }

@@ -50,3 +50,13 @@ fn a_symbol_that_was_left_out_is_served_when_others_are_given_up() {
     assert!(actions.contains(&Action::Demand(DemandNote::RoomAgain)));
     assert!(demand_hop(&bench, "GBPUSD").starts_with("wanted; "));
 }
+
+#[test]
+fn a_lease_of_everything_is_told_of_some_symbols_only() {
+    let (mut bench, _) = crowded();
+    let names: Vec<String> = (0..3_000).map(|index| format!("S{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let refused = states(&bench.want(&names)).into_iter().filter(|state| *state == SymbolState::Refused);
+    assert_eq!(refused.count(), REFUSALS_TOLD_MAX);
+    assert_eq!(bench.supervisor.wanted().len(), 2);
+}
