@@ -46,9 +46,7 @@ export class Channel {
     }
   }
 
-  tell(event, now) {
-    for (const reader of [...this.readers]) reader.take(event, now);
-  }
+  tell(event, now) { for (const reader of [...this.readers]) reader.take(event, now); }
 
   /** Takes a checked `tick` or `gap` of the stream that counts; false where it is old. */
   take(m, now, from) {
@@ -171,15 +169,12 @@ export class Pace {
   #arm(at) {
     this.env.clearTimeout(this.#timer);
     this.#due = at;
-    if (at < Infinity) this.#timer = this.env.setTimeout(() => this.#run(), Math.max(0, at - this.env.now()));
+    if (at < Infinity) this.#timer = this.env.setTimeout(() => this.#run(), at - this.env.now());
   }
 
   #run() {
-    this.#due = Infinity;
     const now = this.env.now();
     for (const reader of [...this.#waiting]) if (reader.at <= now) reader.flush(now);
-    let next = this.#due;
-    for (const reader of this.#waiting) next = Math.min(next, reader.at);
-    this.#arm(next);
+    this.#arm([...this.#waiting].reduce((next, reader) => Math.min(next, reader.at), Infinity));
   }
 }

@@ -22,7 +22,7 @@ export class Core {
   constructor(env, urls, transports) {
     Object.assign(this, { env, urls, transports });
     this.channels = new Map();          // by source and symbol: what readers want
-    this.listeners = new Map();
+    this.listeners = {};
     this.pace = new Pace(env);
     this.timers = {};
     this.cur = this.next = null;        // the connection, and the one that is to follow it
@@ -34,7 +34,6 @@ export class Core {
     this.clock = { offset: 0, rtt: Infinity, at: -Infinity };
     this.lag = { ticks: 0, venue: 0, way: 0 };
     this.stats = { connections: 0, moves: 0, ticks: 0, duplicates: 0, gaps: 0, invalid: 0 };
-    this.wasHidden = env.hidden();
     this.unlisten = env.listen({ online: () => this.#online(), look: () => this.#look() });
     this.#beatSoon();
     this.#dial();
@@ -66,8 +65,7 @@ export class Core {
   }
 
   on(type, listener) {
-    const all = this.listeners.get(type) ?? new Set();
-    this.listeners.set(type, all.add(listener));
+    const all = (this.listeners[type] ??= new Set()).add(listener);
     if (type === 'status') this.#send(this.#wire, { type: 'connect' });
     return () => { all.delete(listener); };
   }
@@ -148,7 +146,7 @@ export class Core {
       this.cur.requests.clear();
       this.#after('move', MOVE_MS, () => (conn.isGood ? this.#moved() : this.#closed(conn, 1006, 'silent')));
     }
-    if (this.listeners.get('status')?.size) this.#send(conn, { type: 'connect' });
+    if (this.listeners.status?.size) this.#send(conn, { type: 'connect' });
     this.#ping(conn);
     this.#ask();
     this.#settle();
@@ -238,12 +236,9 @@ export class Core {
 
   /** The page was shown or hidden. */
   #look() {
-    const isHidden = this.env.hidden();
-    if (this.wasHidden && !isHidden) {
-      if (this.timers.redial) this.#redial(this.env.random() * this.#ceiling());
-      this.#probe();
-    }
-    this.wasHidden = isHidden;
+    if (this.env.hidden()) return;
+    if (this.timers.redial) this.#redial(this.env.random() * this.#ceiling());
+    this.#probe();
   }
 
   #probe() {
@@ -325,22 +320,14 @@ export class Core {
 
   /** One message, or several where it would be too long for the gateway. */
   #request(conn, message, channels) {
-    let part = [], chars = 0;
-    const flush = () => {
-      const id = ++this.ids, resume = Object.fromEntries(part.filter((c) => c.resumes).map((c) => [c.symbol, c.resumes]));
-      for (const channel of part) channel.resumes = undefined;
-      conn.requests.set(id, message.type === 'subscribe' ? part : []);
-      this.#send(conn, { ...message, symbols: part.map((c) => c.symbol), resume: Object.keys(resume).length ? resume : undefined, id });
-      part = [];
-      chars = 0;
-    };
-    for (const channel of channels) {
-      const more = JSON.stringify([channel.symbol, channel.symbol, channel.resumes]).length;
-      if (part.length && chars + more > this.chars) flush();
-      part.push(channel);
-      chars += more;
-    }
-    flush();
+    const id = ++this.ids, resumed = channels.filter((c) => c.resumes), half = channels.length >> 1;
+    const text = JSON.stringify({
+      ...message, symbols: channels.map((c) => c.symbol), resume: resumed.length ? Object.fromEntries(resumed.map((c) => [c.symbol, c.resumes])) : undefined, id,
+    });
+    if (half && text.length > this.chars) return [channels.slice(0, half), channels.slice(half)].forEach((part) => this.#request(conn, message, part));
+    for (const channel of channels) channel.resumes = undefined;
+    conn.requests.set(id, message.type === 'subscribe' ? channels : []);
+    conn.socket.send(text);
   }
 
   /** What was asked for in these requests is asked for again. */
@@ -364,8 +351,7 @@ export class Core {
     }
     let m;
     try { m = typeof data === 'string' ? JSON.parse(data) : data; } catch { /* counted below */ }
-    const isFine = m && typeof m === 'object' && this.#handle(conn, m);
-    if (isFine === false || !m || typeof m !== 'object') this.stats.invalid++;
+    if (!m || typeof m !== 'object' || this.#handle(conn, m) === false) this.stats.invalid++;
   }
 
   /** False where the message makes no sense. */
@@ -576,7 +562,7 @@ export class Core {
   #changed() { this.#emit('connection', { type: 'connection', ...this.connection }); }
 
   #emit(type, event) {
-    for (const listener of [...this.listeners.get(type) ?? []]) this.#call(listener, event);
+    for (const listener of [...this.listeners[type] ?? []]) this.#call(listener, event);
   }
 
   /** A listener that fails harms nobody else. */
@@ -586,8 +572,9 @@ export class Core {
 }
 
 function isTick(m) {
+  const { merged = 1 } = m;
   return typeof m.symbol === 'string' && typeof m.epoch === 'string' && /^\d{1,20}$/.test(m.epoch) && isCount(m.seq)
-    && (m.merged === undefined || (isCount(m.merged) && m.merged > 0 && m.merged <= m.seq + 1))
+    && isCount(merged) && merged > 0 && merged <= m.seq + 1
     && [m.bid, m.ask, m.price, m.high, m.low].every(isPrice);
 }
 

@@ -24,7 +24,7 @@ function address(url) {
 
 /** The world as the page has it. */
 function around() {
-  const page = globalThis.document, on = globalThis.addEventListener;
+  const page = globalThis.document;
   return {
     now: () => performance.now(),
     wall: () => Date.now(),
@@ -64,8 +64,8 @@ function around() {
       return socket;
     },
     listen({ online, look }) {
-      if (!page || !on) return () => {};
-      on('online', online);
+      if (!page) return () => {};
+      addEventListener('online', online);
       page.addEventListener('visibilitychange', look);
       return () => { removeEventListener('online', online); page.removeEventListener('visibilitychange', look); };
     },
