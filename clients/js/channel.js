@@ -3,6 +3,11 @@
 /** Compares epochs, which are whole numbers of any size in decimal text. */
 const compare = (a, b) => a.length - b.length || (a < b ? -1 : +(a > b));
 
+/** The number before the first one a message is about. */
+const startOf = (m) => (m.type === 'gap' ? m.from - 1 : m.seq - (m.merged ?? 1));
+
+const endOf = (m) => (m.type === 'gap' ? m.to : m.seq);
+
 /** Ticks kept while two connections overlap. */
 export const HELD_MAX = 1000;
 
@@ -10,11 +15,11 @@ export class Channel {
   constructor(source, symbol) {
     Object.assign(this, { source, symbol, epoch: '', seq: 0, last: null, state: null });
     this.readers = new Set();
-    this.broken = false;    // the gateway could not go on where we stopped
+    this.broken = null;     // the connection whose gateway could not go on where we stopped
     this.owner = null;      // the connection whose stream counts
     this.holds = null;      // the connection whose messages are kept in `held` for now
     this.held = [];
-    // Holes within what comes merged next, as the connection `from` told them.
+    // Holes within what comes merged next, or before the first tick there is, as the connection `from` told them.
     this.ahead = [];
   }
 
@@ -40,9 +45,9 @@ export class Channel {
     this.readers.add(reader);
     if (this.state) reader.take(this.state, now);
     if (this.last) {
-      const { merged, high, low, ...tick } = this.last;
-      reader.take({ ...tick, snapshot: true }, now);
-      if (this.seq > tick.seq) reader.take(this.gap(tick.seq + 1, this.seq), now);
+      const { merged, high, low, ...last } = this.last, end = endOf(last);
+      reader.take(last.type === 'gap' ? last : { ...last, snapshot: true }, now);
+      if (this.seq > end) reader.take(this.gap(end + 1, this.seq), now);
     }
   }
 
@@ -51,43 +56,39 @@ export class Channel {
   /** Takes a checked `tick` or `gap` of the stream that counts; false where it is old. */
   take(m, now, from) {
     if (from !== this.from) Object.assign(this, { from, ahead: [] });
-    const isGap = m.type === 'gap', end = isGap ? m.to : m.seq;
-    const order = isGap || !this.epoch ? 0 : compare(m.epoch, this.epoch);
+    const isGap = m.type === 'gap', end = endOf(m), order = this.order(m);
+    // A gateway that does not tell the epoch of a gap begins the next one with this; its first tick shows as much.
+    if (isGap && !m.epoch && m.from === 1 && this.seq) return true;
     if (order < 0) return false;
-    if (!order && this.epoch && end <= this.seq) {
-      // Here the stream meets ours, so there is no hole.
-      this.broken = false;
-      return false;
-    }
-    // What is missing in the middle of a merged tick is announced before it, and ticks before the hole come with it.
-    if (isGap && this.epoch && m.from > this.seq + 1 && this.mayMerge() && !this.ahead[63]) return !!this.ahead.push(m);
-    const ahead = isGap ? [] : this.ahead;
-    const holes = order ? 0 : ahead.reduce((sum, hole) => sum + hole.missed, 0);
-    const start = isGap ? m.from - 1 : m.seq - (m.merged ?? 1) - holes;
+    // Where the stream meets ours, there is no hole.
+    const isBroken = this.broken === from;
+    if (isBroken) this.broken = null;
+    const ahead = isGap ? [] : this.ahead, holes = ahead.reduce((sum, hole) => sum + hole.missed, 0), start = startOf(m) - holes;
     if (order > 0) {
       // How many of the old epoch are missing nobody can say, where the stream was cut.
-      if (this.broken) this.tell(this.gap(this.seq + 1, null), now);
-    } else if (this.epoch && start > this.seq) {
-      this.tell(this.gap(this.seq + 1, start), now);
-    } else if (this.epoch && start < this.seq) {
-      m = isGap ? { ...m, from: this.seq + 1, missed: end - this.seq } : { ...m, merged: Math.max(1, end - this.seq - holes) };
+      if (isBroken) this.tell(this.gap(this.seq + 1, null), now);
+      Object.assign(this, { epoch: m.epoch, seq: this.epoch ? 0 : start, last: null, ahead: [] });
     }
-    if (!isGap) this.ahead = [];
+    if (end <= this.seq) return false;
+    // What is missing in the middle of a merged tick is announced before it, and ticks before the hole come with it.
+    if (isGap && (!this.epoch || (m.from > this.seq + 1 && this.mayMerge())) && !this.ahead[63]) return !!this.ahead.push(m);
+    if (start > this.seq) this.tell(this.gap(this.seq + 1, start), now);
+    else if (start < this.seq) m = isGap ? { ...m, from: this.seq + 1, missed: end - this.seq } : { ...m, merged: Math.max(1, end - this.seq - holes) };
     for (const hole of ahead) this.tell({ ...hole, epoch: this.epoch }, now);
-    if (isGap) m = { ...m, epoch: this.epoch };
-    else Object.assign(this, { epoch: m.epoch, last: m, broken: false });
-    if (this.epoch) this.seq = end;
+    m = { ...m, epoch: this.epoch };
+    // Who joins before an epoch has a tick begins with what is missing of it.
+    if (!isGap || !this.last) this.last = m;
+    if (!isGap) this.ahead = [];
+    this.seq = end;
     this.tell(m, now);
     return true;
   }
 
+  /** Whether a message is of a later epoch (above 0) than ours, or of an earlier one. */
+  order({ epoch }) { return epoch ? compare(epoch, this.epoch) : 0; }
+
   /** Whether a message goes on where the stream stands, or before. */
-  touches(m) {
-    if (!this.epoch) return true;
-    if (m.type === 'gap') return m.from <= this.seq + 1;
-    const order = compare(m.epoch, this.epoch);
-    return order > 0 || (!order && m.seq - (m.merged ?? 1) <= this.seq);
-  }
+  touches(m) { return !this.epoch || this.order(m) > 0 || (!this.order(m) && startOf(m) <= this.seq); }
 
   gap(from, to) {
     const { source, symbol, epoch } = this;

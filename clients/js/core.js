@@ -16,6 +16,7 @@ const QUIET_MS = 2000;              // what comes right after a resume is old, a
 const keyOf = (source = '', symbol) => `${source}\n${symbol}`;
 const lookup = (name) => name.replace(/[/\s]/g, '').toUpperCase();
 const isCount = (n) => Number.isSafeInteger(n) && n >= 0;
+const isEpoch = (text) => typeof text === 'string' && /^\d{1,20}$/.test(text);
 const isPrice = (n) => n === undefined || typeof n === 'number';
 
 export class Core {
@@ -173,7 +174,8 @@ export class Core {
           channel.owner = null;
           this.cur.asked.set(channel, '');
         }
-        this.#release(channel, channel.holds !== conn);
+        // What was kept of one before ours waits for the answer to ours.
+        if ([conn, this.cur].includes(channel.holds)) this.#release(channel, channel.holds !== conn);
       }
       this.#askSoon();
       if (this.isLeaving && !mustStop) this.#retry(code);
@@ -460,15 +462,11 @@ export class Core {
       channel.waits = result.code === 'VENUE_DOWN';
       if (channel.state?.state === 'refused') this.#state(channel, { ...channel.state, state: 'pending', code: result.code, message: result.message });
       const isOn = result.recovered === true || !channel.epoch;
-      if (channel.owner === conn) return;
-      if (!isOn) channel.broken = true;
-      if (isOn || channel.mayMerge() || !channel.owner || channel.owner.dead) {
-        channel.owner = conn;
-        this.#release(channel, !isOn);
-      } else {
-        this.#release(channel, true);
-        channel.holds = conn;
-      }
+      if (channel.owner === conn && result.recovered !== false) return;
+      this.#release(channel, !isOn);
+      if (!isOn) channel.broken = conn;
+      if (isOn || channel.mayMerge() || (channel.owner?.dead ?? true) || channel.owner === conn) channel.owner = conn;
+      else channel.holds = conn;
     });
     if (!channels.some(Boolean)) conn.requests.delete(m.id);
     this.#settle();
@@ -573,9 +571,9 @@ export class Core {
 
 function isTick(m) {
   const { merged = 1 } = m;
-  return typeof m.symbol === 'string' && typeof m.epoch === 'string' && /^\d{1,20}$/.test(m.epoch) && isCount(m.seq)
+  return typeof m.symbol === 'string' && isEpoch(m.epoch) && isCount(m.seq)
     && isCount(merged) && merged > 0 && merged <= m.seq + 1
     && [m.bid, m.ask, m.price, m.high, m.low].every(isPrice);
 }
 
-const isGap = (m) => typeof m.symbol === 'string' && isCount(m.from) && isCount(m.to) && m.from > 0 && m.from <= m.to;
+const isGap = (m) => typeof m.symbol === 'string' && (m.epoch === undefined || isEpoch(m.epoch)) && isCount(m.from) && isCount(m.to) && m.from > 0 && m.from <= m.to;

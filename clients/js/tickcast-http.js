@@ -135,10 +135,10 @@ export class HttpSocket {
       return;
     }
     if (m.type === 'tick' || m.type === 'gap') {
-      const want = wants.find(({ symbol, spelling }) => m.symbol === (spelling ?? symbol));
-      // A hole further on is in the middle of a merged tick, which is still to come.
+      const want = wants.find(({ symbol, spelling }) => m.symbol === (spelling ?? symbol)), at = want?.position;
       if (want && m.type === 'tick') want.position = { epoch: m.epoch, seq: m.seq };
-      else if (want?.position && m.from <= want.position.seq + 1) want.position.seq = m.to;
+      // A hole further on is in the middle of a merged tick, which is still to come, or at the head of an epoch that is not told.
+      else if (at && (m.epoch ?? at.epoch) !== at.epoch ? m.from === 1 : at && m.from <= at.seq + 1 && m.to > at.seq) want.position = { epoch: m.epoch ?? at.epoch, seq: m.to };
     }
     this.tell(m);
   }

@@ -355,6 +355,96 @@ test('a new epoch after a cut is a gap of unknown size, on a living connection i
   assert.deepEqual([gap.missed, gap.from, gap.to, gap.epoch], [null, 4, null, '2']);
 });
 
+for (const tellsEpochs of [true, false]) {
+  const how = tellsEpochs ? 'a gateway that tells its epoch' : 'an older gateway';
+
+  test(`what is missing at the head of a new epoch is told as missing there, by ${how}`, () => {
+    for (const before of [1, 2, 7]) {
+      const world = new World(), gateway = world.gateway('a', { tellsEpochs }), client = world.client();
+      const every = reads(world, client, 'EURUSD'), latest = reads(world, client, 'EURUSD', { minIntervalMs: 100 });
+      world.pass(100);
+      ticks(world, 'EURUSD', before);
+      const [sub] = [...gateway.links][0].subs.values();
+      sub.isStalled = true;
+      world.newEpoch('EURUSD');
+      ticks(world, 'EURUSD', 2);
+      Object.assign(sub, { isStalled: false, skip: 2 });
+      ticks(world, 'EURUSD', 3);
+      world.pass(200);
+      fine(every, latest);
+      for (const { events, missed } of [every, latest]) {
+        assert.deepEqual(events.filter((e) => e.type === 'gap').map((e) => [e.epoch, e.from, e.to, e.missed]), [['2', 1, 2, 2]], `${before} ticks before`);
+        assert.equal(missed, 2);
+      }
+      assert.equal(client.stats.duplicates, 0);
+    }
+  });
+}
+
+test('an epoch of which nothing is left but gaps is told of, to who joins within it too', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  const [link] = gateway.links, sub = link.subs.get('EURUSD');
+  sub.isStalled = true;
+  ticks(world, 'EURUSD', 2);
+  for (let i = 0; i < 2; i++) { world.newEpoch('EURUSD'); ticks(world, 'EURUSD', 2); }
+  for (const [epoch, from, to] of [['1', 4, 5], ['2', 1, 2], ['3', 1, 1]]) link.down({ type: 'gap', source: 'sim', symbol: 'EURUSD', epoch, from, to, missed: to - from + 1 });
+  world.pass(10);
+  const late = reads(world, client, 'EURUSD');
+  Object.assign(sub, { isStalled: false, cursor: sub.cursor + 5 });
+  ticks(world, 'EURUSD', 2);
+  fine(witness, late);
+  assert.deepEqual(witness.events.filter((e) => e.type === 'gap').map((e) => [e.epoch, e.from, e.to]), [['1', 4, 5], ['2', 1, 2], ['3', 1, 1]]);
+  assert.deepEqual([witness.seq, late.epoch, late.seq], [4, '3', 4]);
+});
+
+test('a hole in the middle of the first merged tick of an epoch is told with it', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD', { mode: 'latest' });
+  ticks(world, 'EURUSD', 3);
+  const [link] = gateway.links, of = { source: 'sim', symbol: 'EURUSD', epoch: '2' }, before = witness.events.length;
+  link.down({ type: 'gap', ...of, from: 2, to: 3, missed: 2 });
+  link.down({ type: 'tick', ...of, seq: 5, price: 1.5, merged: 3, high: 2, low: 1 });
+  world.pass(10);
+  const seen = witness.events.slice(before).map(({ type, from, to, epoch, seq, merged }) => (type === 'gap' ? { from, to, epoch } : { seq, merged, epoch }));
+  assert.deepEqual(seen, [{ from: 2, to: 3, epoch: '2' }, { seq: 5, merged: 3, epoch: '2' }]);
+});
+
+test('what is missing before the first tick there is has the epoch of that tick', () => {
+  for (const epoch of ['7', undefined]) {
+    const world = new World(), gateway = world.gateway(), client = world.client(), events = [];
+    client.subscribe({ symbols: 'EURUSD' }, (event) => events.push(event));
+    world.pass(100);
+    const [link] = gateway.links, of = { source: 'sim', symbol: 'EURUSD' };
+    link.down({ type: 'gap', ...of, epoch, from: 41, to: 41, missed: 1 });
+    link.down({ type: 'tick', ...of, epoch: '7', seq: 42, price: 1 });
+    world.pass(10);
+    assert.deepEqual(events.map((e) => [e.type, e.epoch, e.from ?? e.seq]), [['gap', '7', 41], ['tick', '7', 42]]);
+  }
+});
+
+test('a change of the rate that cannot go on, as over HTTP, cuts the stream like a lost connection', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  const [link] = gateway.links, sub = link.subs.get('EURUSD');
+  gateway.subscribe = (_, { id }) => {
+    link.down({ type: 'subscribeResponse', id, results: [{ symbol: 'EURUSD', source: 'sim', status: 'subscribed', recovered: false }] });
+    Object.assign(sub, { isStalled: false, cursor: sub.channel.ticks.length - 1, snapshot: true });
+    gateway.serve(link, sub);
+  };
+  sub.isStalled = true;
+  ticks(world, 'EURUSD', 2);
+  world.newEpoch('EURUSD');
+  ticks(world, 'EURUSD', 3);
+  witness.subscription.update({ minIntervalMs: 1 });
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  fine(witness);
+  assert.deepEqual(witness.events.filter((e) => e.type === 'gap').map((e) => [e.epoch, e.from, e.to]), [['1', 4, null], ['2', 1, 2]]);
+  assert.equal(witness.seq, 6);
+});
+
 test('ticks told twice or of an older epoch are dropped', () => {
   const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
   world.newEpoch('EURUSD');
@@ -424,6 +514,42 @@ for (const rate of [{}, { mode: 'latest', minIntervalMs: 50 }]) for (const histo
     }
   });
 }
+
+test('what the old connection still tells does not hide that the new one could not go on', () => {
+  const world = new World(), a = world.gateway(), b = world.gateway('b'), client = world.client(['a', 'b']), witness = reads(world, client, 'EURUSD', { minIntervalMs: 1 });
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  const sub = [...a.links][0].subs.get('EURUSD');
+  a.goaway(0);
+  world.pass(12);
+  assert.ok(client.next.open && !subscribes(b).length, 'it has asked');
+  world.tick('EURUSD');
+  sub.isStalled = true;
+  world.tick('EURUSD');
+  world.newEpoch('EURUSD');
+  ticks(world, 'EURUSD', 3);
+  world.pass(100);
+  fine(witness);
+  assert.deepEqual(witness.events.filter((e) => e.type === 'gap').map((e) => [e.epoch, e.from, e.to]), [['1', 5, null]]);
+});
+
+test('a move that fails while the one before is not answered yet tells nothing twice', () => {
+  const world = new World(), a = world.gateway(), client = (world.gateway('b'), world.client(['a', 'b'])), witness = reads(world, client, 'EURUSD', { minIntervalMs: 1 });
+  world.pass(100);
+  ticks(world, 'EURUSD', 3);
+  client.turn = 1;
+  client.reconnect();
+  world.pass(2);
+  world.tick('EURUSD', 900);
+  world.pass(6);
+  assert.equal([...client.channels.values()][0].held.length, 1);
+  client.reconnect();
+  a.kill();
+  world.tick('EURUSD', 1);
+  world.pass(100);
+  fine(witness);
+  assert.deepEqual([witness.ticks, witness.missed], [5, 0]);
+});
 
 test('while the next gateway cannot be reached the old one goes on, and the next is tried again', () => {
   const world = new World(), a = world.gateway(), b = world.gateway('b'), client = world.client(['a', 'b']), witness = reads(world, client, 'EURUSD');

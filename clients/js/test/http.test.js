@@ -98,6 +98,22 @@ test('a wish more is a new stream that goes on where the old one was, and what i
   socket.close();
 });
 
+test('a gap at the head of a new epoch is a place in that epoch, where the gateway tells it', async () => {
+  for (const [epoch, place] of [['37', '11-2'], ['36', '10-z'], [undefined, '10-z']]) {
+    const web = new Web(), socket = web.socket('events');
+    subscribe(socket, 1, ['a']);
+    await until('a stream', () => web.streams.length === 1);
+    web.streams[0].answer();
+    web.streams[0].say(tick('A', 35));
+    web.streams[0].say({ type: 'gap', source: 'sim', symbol: 'A', epoch, from: 1, to: 2, missed: 2 });
+    await until('the gap', () => web.heard.length === 3);
+    subscribe(socket, 2, ['b']);
+    await until('another stream', () => web.streams.length === 2);
+    assert.equal(web.streams[1].query.lastEventId.split('~')[0].split('.')[0], place);
+    socket.close();
+  }
+});
+
 test('a new stream that has not met the old one ends the connection, so that the loss is told', async () => {
   const web = new Web(), socket = web.socket('events');
   subscribe(socket, 1, ['a']);

@@ -11,7 +11,7 @@ const LIVES = Number(process.env.LIVES ?? 1500), STEPS = 120, SYMBOLS = ['EURUSD
 function live(seed) {
   const world = new World({ seed, delay_ms: 1 + seed % 40 }), { random } = world;
   const any = (list) => list[Math.floor(random() * list.length)];
-  const gateways = [world.gateway('a', { history: any([0, 5, 256]) }), world.gateway('b', { history: any([0, 5, 256]) })];
+  const gateways = ['a', 'b'].map((name) => world.gateway(name, { history: any([0, 5, 256]), tellsEpochs: random() < 0.8 }));
   const client = world.client(['a', 'b']);
   const witnesses = [], subscriptions = [], log = [];
   const rate = () => any([{}, {}, { mode: 'latest', minIntervalMs: any([0, 50, 300, 2000]) }, { minIntervalMs: 100, mode: 'latest' }]);
@@ -37,8 +37,9 @@ function live(seed) {
     close: () => { for (const link of any(gateways).links) link.close(any([1001, 1006, 1012, 4002, 4400, 1011])); },
     lap: () => {
       const symbol = any(SYMBOLS), subs = gateways.flatMap((gateway) => [...gateway.links]).flatMap((link) => [...link.subs.values()]).filter((sub) => sub.channel.symbol === symbol && random() < 0.7);
+      const turn = any([0, 1, 2, 3, -1, -1]);
       for (const sub of subs) sub.isStalled = true;
-      for (let i = 0; i < 4; i++) world.tick(symbol);
+      for (let i = 0; i < 4; i++) { if (i === turn) world.newEpoch(symbol); world.tick(symbol); }
       for (const sub of subs) { sub.isStalled = false; sub.skip = 3; }
       world.tick(symbol);
     },

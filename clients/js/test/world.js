@@ -106,8 +106,8 @@ class Link {
 }
 
 export class Gateway {
-  constructor(world, name, { history = 256, kinds = ['websocket'] } = {}) {
-    Object.assign(this, { world, name, history, kinds, isUp: true, isMute: false, refuses: 0, links: new Set(), requests: [], limited: 0, spelling: new Map(), unknown: new Set() });
+  constructor(world, name, { history = 256, kinds = ['websocket'], tellsEpochs = true } = {}) {
+    Object.assign(this, { world, name, history, kinds, tellsEpochs, isUp: true, isMute: false, refuses: 0, links: new Set(), requests: [], limited: 0, spelling: new Map(), unknown: new Set() });
     this.beat();
   }
 
@@ -167,9 +167,11 @@ export class Gateway {
     if (sub.isStalled) return;
     if (sub.skip) {
       const skipped = channel.ticks.slice(sub.cursor, sub.cursor + sub.skip);
-      const same = skipped.filter((t) => t.epoch === skipped[0].epoch);
-      if (same.length) link.down({ type: 'gap', ...head, missed: same.length, from: same[0].seq, to: same.at(-1).seq });
-      sub.cursor += same.length;
+      for (const epoch of new Set(skipped.map((t) => t.epoch))) {
+        const same = skipped.filter((t) => t.epoch === epoch);
+        link.down({ type: 'gap', ...head, ...(this.tellsEpochs && { epoch }), missed: same.length, from: same[0].seq, to: same.at(-1).seq });
+      }
+      sub.cursor += skipped.length;
       sub.skip = 0;
     }
     if (!sub.latest) {
@@ -217,7 +219,9 @@ export class Witness {
     };
   }
 
-  gap({ from, to, missed }) {
+  gap({ from, to, missed, epoch }) {
+    if (!this.epoch) Object.assign(this, { epoch, seq: from - 1 });
+    if (epoch !== this.epoch) this.enter(epoch);
     if (from !== this.seq + 1) this.wrong.push(`gap from ${from} after ${this.seq}`);
     if (to === null) { this.cut = true; return; }
     if (missed !== to - from + 1) this.wrong.push(`gap of ${missed} from ${from} to ${to}`);
@@ -225,15 +229,18 @@ export class Witness {
     this.seq = to;
   }
 
+  /** The numbering begins anew: the whole epoch before must have been told, and what is missing of this one follows. */
+  enter(epoch) {
+    if (BigInt(epoch) < BigInt(this.epoch)) this.wrong.push(`epoch ${epoch} after ${this.epoch}`);
+    const end = this.world.channel(this.symbol).ticks.filter((t) => t.epoch === this.epoch).length;
+    if (this.seq !== end && !this.cut) this.wrong.push(`epoch ${this.epoch} ends at ${end}, was left at ${this.seq} unannounced`);
+    Object.assign(this, { epoch, seq: 0, cut: false });
+  }
+
   tick(tick) {
     const merged = tick.merged ?? 1, all = this.world.channel(this.symbol).ticks.filter((t) => t.epoch === tick.epoch);
-    if (tick.epoch === this.epoch) {
-      if (tick.seq - merged !== this.seq) this.wrong.push(`tick ${tick.seq} (${merged}) after ${this.seq} of epoch ${tick.epoch}`);
-    } else if (this.epoch) {
-      if (BigInt(tick.epoch) < BigInt(this.epoch)) this.wrong.push(`epoch ${tick.epoch} after ${this.epoch}`);
-      const end = this.world.channel(this.symbol).ticks.filter((t) => t.epoch === this.epoch).length;
-      if (this.seq !== end && !this.cut) this.wrong.push(`epoch ${this.epoch} ends at ${end}, was left at ${this.seq} unannounced`);
-    }
+    if (this.epoch && tick.epoch !== this.epoch) this.enter(tick.epoch);
+    if (this.epoch && tick.seq - merged !== this.seq) this.wrong.push(`tick ${tick.seq} (${merged}) after ${this.seq} of epoch ${tick.epoch}`);
     const real = fold(all.slice(tick.seq - merged, tick.seq));
     if (real.price !== tick.price) this.wrong.push(`price ${tick.price} of ${tick.seq}, was ${real.price}`);
     if (tick.merged !== undefined && (real.high !== tick.high || real.low !== tick.low)) this.wrong.push(`range ${tick.low}..${tick.high} of ${tick.seq} (${merged}), was ${real.low}..${real.high}`);
