@@ -121,7 +121,7 @@ export class Core {
     const closed = live((code, reason) => this.#closed(conn, code, reason));
     try {
       conn.socket = this.env.socket(this.transports[kind], url, {
-        open: live(() => this.#opened(conn)), message: live((data) => this.#receive(conn, data)), close: closed,
+        open: live(() => this.#opened(conn)), message: live((...said) => this.#receive(conn, ...said)), close: closed,
       });
     } catch (error) {
       this.env.setTimeout(() => closed(1006, String(error)), 0);
@@ -343,10 +343,11 @@ export class Core {
 
   // ---- messages
 
-  #receive(conn, data) {
+  /** `isAside`: it did not come the way ticks do, so it says nothing of whether these come through. */
+  #receive(conn, data, isAside) {
     conn.heard = this.env.now();
     conn.probed = undefined;
-    if (!conn.isGood) {
+    if (!conn.isGood && !isAside) {
       conn.isGood = true;
       this.misses = 0;
       this.best = conn.kind;

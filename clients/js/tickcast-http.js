@@ -2,7 +2,8 @@
 // polling. What is wanted is a set of streams, each of one venue and rate.
 
 const STREAM_SYMBOLS = 100;         // what a gateway takes in one stream
-const REGROUP_MS = 10, STREAM_SILENCE_MS = 40000;
+const REGROUP_MS = 10;
+const FIRST_MS = 10000, SILENCE_MS = 30000;  // a stream begins at once, and says something every 15 s
 const POLL_MS = 1000, POLL_WAIT_MS = 20000;  // time between two polls, and how long one waits for news
 
 /** Where a client stands in these symbols, as a gateway reads it: `epoch-seq.seq~epoch-seq`, in base 36. */
@@ -30,6 +31,7 @@ export class HttpSocket {
   send(text) {
     const { type, id, source, symbols, resume, ...rate } = JSON.parse(text);
     if (type === 'connect') this.#statuses().catch(() => {});
+    if (type === 'ping') this.#pong(id).catch(() => {});
     if (type === 'unsubscribe') {
       for (const symbol of symbols) this.#wants.delete(`${source}\n${symbol}`);
       this.tell({ type: 'unsubscribeResponse', id });
@@ -40,7 +42,7 @@ export class HttpSocket {
         this.#wants.set(key, { source, symbol, rate, position, asked: { id, index } });
       });
     }
-    this.#timer ??= this.env.setTimeout(() => this.#regroup(), REGROUP_MS);
+    if (symbols) this.#timer ??= this.env.setTimeout(() => this.#regroup(), REGROUP_MS);
   }
 
   close() {
@@ -53,11 +55,29 @@ export class HttpSocket {
   async #statuses() {
     for (const venue of (await this.#get('status')).venues) {
       const { known, open, symbols } = await this.#get(`symbols?source=${encodeURIComponent(venue.source)}`);
-      this.tell({ type: 'status', ...venue, ...(open && { open }), ...((known || open) && { availableSymbols: symbols.map(({ symbol }) => symbol) }) });
+      this.tell({ type: 'status', ...venue, ...(open && { open }), ...((known || open) && { availableSymbols: symbols.map(({ symbol }) => symbol) }) }, true);
     }
   }
 
-  tell(m) { if (!this.isClosed) this.message(JSON.stringify(m)); }
+  async #pong(id) {
+    const { venues: [venue] } = await this.#get('status');
+    this.tell({ type: 'pong', id, timestamp: venue.timestamp }, true);
+  }
+
+  /** `isAside`: it came as a page, and says nothing of whether streams come through. */
+  tell(m, isAside = false) { if (!this.isClosed) this.message(JSON.stringify(m), isAside); }
+
+  /** What `run` does, with a watch over it: the connection ends where that was not wound again within the time it was given. */
+  async #watched(signal, run) {
+    let timer;
+    const stop = () => this.env.clearTimeout(timer);
+    signal.addEventListener('abort', stop);
+    try {
+      await run((ms) => { stop(); timer = this.env.setTimeout(() => this.end(1006, 'silent'), ms); });
+    } finally {
+      stop();
+    }
+  }
 
   /** Compares the streams there are with what is wanted. One that would carry other symbols goes on as another. */
   #regroup() {
@@ -75,15 +95,13 @@ export class HttpSocket {
       if (this.#streams.has(key)) continue;
       const stream = new AbortController();
       this.#streams.set(key, stream);
-      this[this.kind](wants, stream.signal).catch((error) => { if (!stream.signal.aborted) this.end(error.code ?? 1006, error.message); });
+      this.#watched(stream.signal, (watch) => this[this.kind](wants, stream.signal, watch)).catch((error) => { if (!stream.signal.aborted) this.end(error.code ?? 1006, error.message); });
     }
   }
 
-  async events(wants, signal) {
-    let timer, rest = '', last = '';
-    const watch = () => { this.env.clearTimeout(timer); timer = this.env.setTimeout(() => this.end(1006, 'silent'), STREAM_SILENCE_MS); };
-    signal.addEventListener('abort', () => this.env.clearTimeout(timer));
-    watch();
+  async events(wants, signal, watch) {
+    let rest = '', last = '';
+    watch(FIRST_MS);
     const answer = await this.#ask('stream', wants, signal, { lastEventId: places(wants) });
     if (!answer) return;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -91,7 +109,7 @@ export class HttpSocket {
       const { value, done } = await reader.read();
       if (signal.aborted) return;
       if (done) break;
-      watch();
+      watch(SILENCE_MS);
       const lines = (rest + value).split('\n');
       rest = lines.pop();
       for (const line of lines) {
@@ -104,8 +122,9 @@ export class HttpSocket {
     this.end(+code, reason);
   }
 
-  async polling(wants, signal) {
+  async polling(wants, signal, watch) {
     while (!signal.aborted) {
+      watch(SILENCE_MS);
       const answer = await this.#ask('ticks', wants, signal, { after: places(wants) ?? '', waitMs: POLL_WAIT_MS });
       const { data } = answer ? await answer.json() : {};
       if (!data || signal.aborted) return;

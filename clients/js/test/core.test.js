@@ -615,6 +615,27 @@ test('where WebSocket cannot be had, events serve, then polling; and WebSocket i
   assert.equal(world.dials.at(-1).kind, 'websocket');
 });
 
+test('statuses and pongs that come beside a stream that is held back do not keep the client from polling', () => {
+  const world = new World(), client = (world.gateway('a', { kinds: ['events', 'polling'], holds: ['events'] }), world.client(['a'], ['websocket', 'events', 'polling']));
+  client.on('status', () => {});
+  const witness = reads(world, client, 'EURUSD');
+  ticks(world, 'EURUSD', 600, 100);
+  assert.equal(client.connection.transport, 'polling');
+  assert.deepEqual([...new Set(world.dials.map((dial) => dial.kind))], ['websocket', 'events', 'polling']);
+  fine(witness);
+  assert.equal(witness.seq, 600);
+});
+
+test('over HTTP a client without subscriptions stays connected, and learns the clock', () => {
+  const world = new World({ delay_ms: 20 }), client = (world.gateway('a', { kinds: ['events'] }), world.client(['a'], ['events'])), told = [];
+  client.on('latency', ({ rttMs }) => told.push(rttMs));
+  world.skew_ms = 5000;
+  world.pass(1_000_000);
+  assert.equal(world.dials.length, 1);
+  assert.equal(told.at(-1), 40);
+  assert.ok(Math.abs(client.serverNow() - (1_700_000_000_000 + world.ms)) <= 1);
+});
+
 test('a short outage is no reason to change the transport', () => {
   const world = new World(), gateway = world.gateway('a', { kinds: ['websocket', 'events', 'polling'] }), client = world.client(['a'], ['websocket', 'events', 'polling']);
   world.pass(20000);

@@ -4,23 +4,27 @@ import { HttpSocket, places } from '../tickcast-http.js';
 
 /** A gateway's HTTP side that a test scripts: `streams` are those open, `status` and `answers` what is answered. */
 class Web {
-  constructor() { Object.assign(this, { streams: [], polls: [], refuse: null, heard: [], closed: null, isOpen: false, timers: new Set() }); }
+  constructor() { Object.assign(this, { streams: [], polls: [], refuse: null, heard: [], asides: [], closed: null, isOpen: false, late: new Set() }); }
 
   socket(kind) {
     const env = {
       fetch: (url, options) => this.fetch(new URL(url), options),
-      setTimeout: (run, ms) => { const timer = setTimeout(() => { this.timers.delete(timer); run(); }, Math.min(ms, 5)); if (ms < 30000) this.timers.add(timer); else clearTimeout(timer); return timer; },
-      clearTimeout,
+      // What is long is waited for by `lapse` only.
+      setTimeout: (run, ms) => { const timer = { ms, run }; if (ms > 1000) this.late.add(timer); else timer.short = setTimeout(run, Math.min(ms, 5)); return timer; },
+      clearTimeout: (timer) => { clearTimeout(timer?.short); this.late.delete(timer); },
     };
     return new HttpSocket(env, kind, 'ws://gateway.example:1/sub/ws', {
-      open: () => { this.isOpen = true; }, message: (text) => this.heard.push(JSON.parse(text)), close: (code, reason) => { this.closed ??= [code, reason]; },
+      open: () => { this.isOpen = true; }, message: (text, isAside) => (isAside ? this.asides : this.heard).push(JSON.parse(text)), close: (code, reason) => { this.closed ??= [code, reason]; },
     });
   }
+
+  /** So long passes. */
+  lapse(ms) { for (const timer of [...this.late]) if (timer.ms <= ms) { this.late.delete(timer); timer.run(); } }
 
   async fetch(url, { signal } = {}) {
     assert.equal(url.origin + url.pathname.slice(0, 12), 'http://gateway.example:1/sub/api/v1/');
     const path = url.pathname.slice(12), query = Object.fromEntries(url.searchParams), json = (status, body) => ({ ok: status < 300, status, json: async () => body });
-    if (path === 'status') return json(200, { success: true, data: { venues: [{ source: 'sim', status: 'connected' }] } });
+    if (path === 'status') return json(200, { success: true, data: { venues: [{ source: 'sim', status: 'connected', timestamp: 1234 }] } });
     if (path === 'symbols') return json(200, { success: true, data: { source: query.source, known: true, open: false, symbols: [{ symbol: 'A' }, { symbol: 'B' }] } });
     if (this.refuse) return json(this.refuse, { success: false, data: null, error: { code: 'UNKNOWN_SOURCE', message: 'no' } });
     if (path === 'ticks') return new Promise((done) => { this.polls.push({ query, signal, answer: (messages) => done(json(200, { success: true, data: { messages, hasMore: false } })) }); });
@@ -155,7 +159,40 @@ test('polls go on from where the answer before ended', async () => {
 test('statuses are those of the gateway, with symbols', async () => {
   const web = new Web(), socket = web.socket('events');
   socket.send('{"type":"connect"}');
-  await until('a status', () => web.heard.length === 1);
-  assert.deepEqual(web.heard[0], { type: 'status', source: 'sim', status: 'connected', availableSymbols: ['A', 'B'] });
+  await until('a status', () => web.asides.length === 1);
+  assert.deepEqual(web.asides[0], { type: 'status', source: 'sim', status: 'connected', timestamp: 1234, availableSymbols: ['A', 'B'] });
+  socket.close();
+});
+
+test('a ping is answered with the time of the gateway, and is no sign of a stream', async () => {
+  const web = new Web(), socket = web.socket('polling');
+  socket.send('{"type":"ping","id":0}');
+  await until('a pong', () => web.asides.length === 1);
+  assert.deepEqual(web.asides[0], { type: 'pong', id: 0, timestamp: 1234 });
+  assert.deepEqual(web.heard, []);
+  socket.close();
+});
+
+test('a stream that does not begin, or falls silent, and a poll that is held ends the connection', async () => {
+  for (const [kind, speaks, before_ms, after_ms] of [['events', false, 9999, 10000], ['events', true, 29999, 30000], ['polling', false, 29999, 30000]]) {
+    const web = new Web(), socket = web.socket(kind);
+    subscribe(socket, 1, ['a']);
+    await until('a request', () => web.streams.length + web.polls.length === 1);
+    if (speaks) { web.streams[0].answer(); await until('the answer', () => web.heard.length === 1); }
+    web.lapse(before_ms);
+    assert.equal(web.closed, null, kind);
+    web.lapse(after_ms);
+    assert.deepEqual(web.closed, [1006, 'silent']);
+    socket.close();
+  }
+});
+
+test('what was refused is not waited for', async () => {
+  const web = new Web(), socket = web.socket('events');
+  web.refuse = 404;
+  subscribe(socket, 9, ['a']);
+  await until('the refusal', () => web.heard.length === 1);
+  await until('the end of the watch', () => web.late.size === 0);
+  assert.equal(web.closed, null);
   socket.close();
 });

@@ -72,6 +72,8 @@ export class World {
       link.isOpen = true;
       handlers.open();
     });
+    // As over HTTP, where a stream that does not begin ends the connection.
+    if (gateway?.holds.includes(kind)) this.later(10000, () => link.end(1006, 'silent'));
     return { send: (text) => link.up(text), close: () => link.hangUp() };
   }
 
@@ -99,20 +101,22 @@ class Link {
   constructor(world, handlers, kind) { Object.assign(this, { world, handlers, kind, isOpen: false, subs: new Map(), got: [], mute: false }); }
   later(run) { this.world.later(this.world.delay_ms, () => { if (!this.isGone) run(); }); }
   up(text) { if (this.isOpen) this.later(() => { if (!this.mute && this.gateway.links.has(this)) this.gateway.receive(this, JSON.parse(text)); }); }
-  down(message) { const text = typeof message === 'string' ? message : JSON.stringify(message); if (!this.mute) this.later(() => this.handlers.message(text)); }
+  down(message, isAside = false) { const text = typeof message === 'string' ? message : JSON.stringify(message); if (!this.mute) this.later(() => this.handlers.message(text, isAside)); }
+  /** What is no stream of ticks; over HTTP it is asked for as a page. */
+  aside(message) { this.down(message, this.kind !== 'websocket'); }
   end(code, reason) { if (this.isGone) return; this.isGone = true; this.gateway?.links.delete(this); this.handlers.close(code, reason); }
   close(code, reason = '') { this.later(() => this.end(code, reason)); }
   hangUp() { this.isGone = true; this.gateway?.links.delete(this); }
 }
 
 export class Gateway {
-  constructor(world, name, { history = 256, kinds = ['websocket'], tellsEpochs = true } = {}) {
-    Object.assign(this, { world, name, history, kinds, tellsEpochs, isUp: true, isMute: false, refuses: 0, links: new Set(), requests: [], limited: 0, spelling: new Map(), unknown: new Set() });
+  constructor(world, name, { history = 256, kinds = ['websocket'], holds = [], tellsEpochs = true } = {}) {
+    Object.assign(this, { world, name, history, kinds, holds, tellsEpochs, isUp: true, isMute: false, refuses: 0, links: new Set(), requests: [], limited: 0, spelling: new Map(), unknown: new Set() });
     this.beat();
   }
 
   beat() {
-    this.world.later(15000, () => { for (const link of this.links) link.down({ type: 'heartbeat', timestamp: this.now() }); this.beat(); });
+    this.world.later(15000, () => { for (const link of this.links) if (link.kind === 'websocket' || link.subs.size) link.down({ type: 'heartbeat', timestamp: this.now() }); this.beat(); });
   }
 
   now() { return 1_700_000_000_000 + Math.floor(this.world.ms); }
@@ -121,13 +125,13 @@ export class Gateway {
     this.requests.push(m);
     link.got.push(m);
     if (this.limited > 0 && m.type === 'subscribe') { this.limited--; return link.down({ type: 'error', code: 'RATE_LIMITED', message: 'slower' }); }
-    if (m.type === 'ping') link.down({ type: 'pong', id: m.id, timestamp: this.now() });
-    if (m.type === 'connect') link.down({ type: 'status', source: 'sim', status: 'connected', timestamp: this.now(), health: {} });
+    if (m.type === 'ping') link.aside({ type: 'pong', id: m.id, timestamp: this.now() });
+    if (m.type === 'connect') link.aside({ type: 'status', source: 'sim', status: 'connected', timestamp: this.now(), health: {} });
     if (m.type === 'unsubscribe') {
       for (const symbol of m.symbols) link.subs.delete(this.name_of(symbol));
       link.down({ type: 'unsubscribeResponse', id: m.id, results: m.symbols.map((symbol) => ({ symbol, source: 'sim', status: 'unsubscribed' })) });
     }
-    if (m.type === 'subscribe') this.subscribe(link, m);
+    if (m.type === 'subscribe' && !this.holds.includes(link.kind)) this.subscribe(link, m);
   }
 
   name_of(symbol) { return this.spelling.get(symbol) ?? symbol; }

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import WebSocket from 'ws';
 import { freePort, startStack, until } from '../../../../sim/e2e/browser/stack.js';
 import { Tickcast } from '../../tickcast.js';
-import { judge, proxy, RATES, seqOf, SOCKETS, SOCKETS_AND_STREAMS, SYMBOLS, Truth } from './truth.js';
+import { judge, proxy, RATES, seqOf, SOCKETS, SOCKETS_AND_STREAMS, STREAMS, SYMBOLS, Truth } from './truth.js';
 
 let stack, truth;
 before(async () => {
@@ -151,3 +151,19 @@ for (const [transport, refuses] of Object.entries({ events: SOCKETS, polling: SO
     await second.program.kill('SIGTERM');
   });
 }
+
+test('where a proxy holds streams back polls are reached, also by a page that listens for statuses, and the round trip is known', async () => {
+  const [gateway] = await gateways(1), way = await proxy(gateway.port), sources = new Set(), latencies = [];
+  Object.assign(way, { refuses: SOCKETS, holds: STREAMS });
+  const page = new Page(way.url);
+  for (const feed of page.feeds) { feed.on('status', ({ source }) => sources.add(source)); feed.on('latency', ({ rttMs }) => latencies.push(rttMs)); }
+  await page.isCurrent(90000);
+  assert.ok(page.are(({ transport }) => transport === 'polling'));
+  assert.ok(sources.size > 0);
+  await until('the round trip', () => latencies.length > 0);
+  await page.isCurrent();
+  for (const feed of page.feeds) assert.ok(Math.abs(feed.serverNow() - Date.now()) < 1000);
+  await page.judge();
+  way.close();
+  await gateway.program.kill('SIGTERM');
+});

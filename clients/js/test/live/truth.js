@@ -46,18 +46,19 @@ export async function judge(truth, consumers) {
 }
 
 /** What a proxy may not let through. */
-export const SOCKETS = /^upgrade: *websocket/im, SOCKETS_AND_STREAMS = /^upgrade: *websocket|^GET \/api\/v1\/stream/im;
+export const SOCKETS = /^upgrade: *websocket/im, SOCKETS_AND_STREAMS = /^upgrade: *websocket|^GET \/api\/v1\/stream/im, STREAMS = /^GET \/api\/v1\/stream/im;
 
-/** A way to a gateway that can stop passing anything on without closing (`isHole`), or refuse requests (`refuses`). */
+/** A way to a gateway that can stop passing anything on without closing (`isHole`), refuse requests (`refuses`), or leave them without an answer (`holds`). */
 export async function proxy(port) {
-  const sockets = new Set(), way = { isHole: false, refuses: null };
+  const sockets = new Set(), way = { isHole: false, refuses: null, holds: null };
   const server = createServer((near) => {
     const far = connect(port, '127.0.0.1');
     for (const [from, to] of [[near, far], [far, near]]) {
       sockets.add(from);
       from.on('data', (bytes) => {
         if (from === near && way.refuses?.test(bytes.toString('latin1'))) return void near.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
-        if (!way.isHole) to.write(bytes);
+        const isHeld = from === near && way.holds?.test(bytes.toString('latin1'));
+        if (!way.isHole && !isHeld) to.write(bytes);
       });
       from.on('close', () => { sockets.delete(from); if (!way.isHole) to.destroy(); });
       from.on('error', () => from.destroy());
