@@ -15,9 +15,12 @@ export class Channel {
   constructor(source, symbol) {
     Object.assign(this, { source, symbol, epoch: '', seq: 0, last: null, state: null });
     this.readers = new Set();
-    this.broken = null;     // the connection whose gateway could not go on where we stopped
-    this.owner = null;      // the connection whose stream counts
-    this.holds = null;      // the connection whose messages are kept in `held` for now
+    // The connection whose gateway could not go on where we stopped.
+    this.broken = null;
+    // The connection whose stream counts.
+    this.owner = null;
+    // The connection whose messages are kept in `held` for now.
+    this.holds = null;
     this.held = [];
     // Holes within what comes merged next, or before the first tick there is, as the connection `from` told them.
     this.ahead = [];

@@ -4,16 +4,24 @@
 import { Channel, HELD_MAX, Pace, Reader } from './channel.js';
 
 const BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 30000, HIDDEN_FACTOR = 4;
-const STABLE_MS = 10000;            // an open connection this old forgets the failed attempts
+// An open connection this old forgets the failed attempts.
+const STABLE_MS = 10000;
 const OPEN_MS = 10000, SILENCE_MS = 30000, PROBE_MS = 5000, PING_MS = 10000, BEAT_MS = 5000, LATE_MS = 10000;
-const MOVE_MS = 10000;              // so long at most are two connections kept beside each other
+// An attempt this old is given up for another that is asked for now.
+const HUNG_MS = 1000;
+// So long at most are two connections kept beside each other.
+const MOVE_MS = 10000;
 const GOAWAY_MAX_MS = 60000;
-const BETTER_MS = 10000, BETTER_MAX_MS = 300000;    // time until a better transport is tried again
-const ASK_MS = 20, AGAIN_MS = 2000; // wishes gather for so long; a request refused for its rate waits so long
-const MESSAGE_CHARS = 60000;        // below MAX_MESSAGE_BYTES of a gateway as it comes
-const QUIET_MS = 2000;              // what comes right after a resume is old, and no measure of the way
+// Time until a better transport is tried again.
+const BETTER_MS = 10000, BETTER_MAX_MS = 300000;
+// Wishes gather for so long; a request refused for its rate waits so long.
+const ASK_MS = 20, AGAIN_MS = 2000;
+// Below MAX_MESSAGE_BYTES of a gateway as it comes.
+const MESSAGE_CHARS = 60000;
+// What comes right after a resume is old, and no measure of the way.
+const QUIET_MS = 2000;
 
-const keyOf = (source = '', symbol) => `${source}\n${symbol}`;
+const keyOf = ({ source = '', symbol }) => `${source}\n${symbol}`;
 const lookup = (name) => name.replace(/[/\s]/g, '').toUpperCase();
 const isCount = (n) => Number.isSafeInteger(n) && n >= 0;
 const isEpoch = (text) => typeof text === 'string' && /^\d{1,20}$/.test(text);
@@ -22,15 +30,18 @@ const isPrice = (n) => n === undefined || typeof n === 'number';
 export class Core {
   constructor(env, urls, transports) {
     Object.assign(this, { env, urls, transports });
-    this.channels = new Map();          // by source and symbol: what readers want
+    // By source and symbol: what readers want.
+    this.channels = new Map();
     this.listeners = {};
     this.pace = new Pace(env);
     this.timers = {};
-    this.cur = this.next = null;        // the connection, and the one that is to follow it
+    // The connection, and the one that is to follow it.
+    this.cur = this.next = null;
     this.attempt = this.misses = this.best = this.turn = this.ids = 0;
     this.better = BETTER_MS;
     this.chars = MESSAGE_CHARS;
-    this.isLeaving = false;             // the connection is to be followed by another
+    // The connection is to be followed by another.
+    this.isLeaving = false;
     this.why = {};
     this.clock = { offset: 0, rtt: Infinity, at: -Infinity };
     this.lag = { ticks: 0, venue: 0, way: 0 };
@@ -45,7 +56,7 @@ export class Core {
   subscribe({ symbols, source = this.source, ...rate }, listener) {
     const now = this.env.now(), readers = [];
     for (const symbol of new Set([symbols].flat())) {
-      const key = keyOf(source, symbol), reader = new Reader((event) => this.#call(listener, event), this.pace);
+      const key = keyOf({ source, symbol }), reader = new Reader((event) => this.#call(listener, event), this.pace);
       if (!this.channels.has(key)) this.channels.set(key, new Channel(source, symbol));
       reader.rate(rate, now);
       this.channels.get(key).join(reader, now);
@@ -74,9 +85,10 @@ export class Core {
   /** Connects now: at once where there is no connection, beside the open one where there is. */
   reconnect() {
     if (this.isClosed) return;
+    this.#unhang();
     this.attempt = this.misses = 0;
     this.isAgain = false;
-    this.isLeaving = !!this.cur;
+    this.isLeaving = !!this.cur?.open;
     this.#dial();
   }
 
@@ -118,7 +130,7 @@ export class Core {
     this[this.cur ? 'next' : 'cur'] = conn;
     this.stats.connections++;
     const live = (run) => (...all) => { if (!conn.dead) run(...all); };
-    const closed = live((code, reason) => this.#closed(conn, code, reason));
+    const closed = live((...why) => this.#closed(conn, ...why));
     try {
       conn.socket = this.env.socket(this.transports[kind], url, {
         open: live(() => this.#opened(conn)), message: live((...said) => this.#receive(conn, ...said)), close: closed,
@@ -157,16 +169,20 @@ export class Core {
     this.#changed();
   }
 
-  #closed(conn, code = 1006, reason = '') {
-    const isNext = conn === this.next, wasStable = conn.open && this.env.now() - conn.since >= STABLE_MS;
-    const mustStop = code === 4001 || (code >= 4500 && code <= 4999);
+  /** `isMissing`: what this transport needs could not be loaded, which says nothing of gateways, and the best one is tried first. */
+  #closed(conn, code = 1006, reason = '', isMissing = false) {
+    const isNext = conn === this.next, mustStop = code === 4001 || (code >= 4500 && code <= 4999);
     this.#drop(conn);
-    if (!conn.isGood && !conn.isTrial) this.misses++;
-    if (!conn.isTrial) this.turn++;
-    if (wasStable) this.attempt = 0;
+    if (isMissing) this.misses = 0;
+    else if (!conn.isTrial) {
+      this.turn++;
+      if (!conn.isGood) this.misses++;
+    }
+    if (conn.open && this.env.now() - conn.since >= STABLE_MS) this.attempt = 0;
     if (code === 1009) this.chars = Math.max(1000, this.chars / 2);
     if (isNext) {
       this.next = null;
+      this.isAgain = false;
       this.#after('move');
       for (const channel of this.channels.values()) {
         if (channel.owner !== this.cur && this.cur.asked.has(channel)) {
@@ -197,7 +213,8 @@ export class Core {
   #drop(conn) {
     if (!conn || conn.dead) return;
     conn.dead = true;
-    try { conn.socket?.close(); } catch { /* it is gone anyway */ }
+    // It may be gone anyway.
+    try { conn.socket?.close(); } catch {}
   }
 
   #retry(code) {
@@ -229,6 +246,7 @@ export class Core {
   /** The network is back: what waits goes soon, what seems open must show that it is. */
   #online() {
     const soon = () => this.env.random() * BACKOFF_MIN_MS;
+    this.#unhang();
     this.attempt = 0;
     this.better = BETTER_MS;
     if (this.timers.redial) this.#redial(soon());
@@ -241,6 +259,11 @@ export class Core {
     if (this.env.hidden()) return;
     if (this.timers.redial) this.#redial(this.env.random() * this.#ceiling());
     this.#probe();
+  }
+
+  /** Gives attempts up that hang. */
+  #unhang(isOver = (since) => this.env.now() - since >= HUNG_MS) {
+    for (const conn of [this.next, this.cur]) if (conn && !conn.open && isOver(conn.since, OPEN_MS)) this.#closed(conn, 1006, 'not open in time');
   }
 
   #probe() {
@@ -264,17 +287,17 @@ export class Core {
 
   /** Looks whether connections live. After a sleep of the machine their silence means nothing, so they are asked. */
   #beat() {
-    const now = this.env.now();
-    const slept = Math.max(now - this.beatAt, this.env.wall() - this.wallAt) > BEAT_MS + LATE_MS;
+    const now = this.env.now(), last = this.beatAt, slept = Math.max(now - last, this.env.wall() - this.wallAt) > BEAT_MS + LATE_MS;
+    // In a tab hidden for long every beat is late. What waited at the one before has had its time.
+    const isOver = (since, ms) => (slept ? since <= last : now - since >= ms);
     this.#beatSoon();
-    if (slept) return this.#probe();
+    this.#unhang(isOver);
     for (const conn of [this.next, this.cur]) {
-      if (!conn || conn.dead) continue;
-      const quiet = now - conn.heard, asked = conn.probed ? now - conn.probed : 0;
-      if (!conn.open && now - conn.since > OPEN_MS) this.#closed(conn, 1006, 'not open in time');
-      else if (conn.open && (quiet >= SILENCE_MS || asked >= PROBE_MS)) this.#closed(conn, 1006, 'silent');
-      else if (conn.open && now - conn.pinged >= PING_MS) this.#ping(conn);
+      if (!conn?.open) continue;
+      if (isOver(conn.probed, PROBE_MS) || (!slept && now - conn.heard >= SILENCE_MS)) this.#closed(conn, 1006, 'silent');
+      else if (now - conn.pinged >= PING_MS) this.#ping(conn);
     }
+    if (slept) this.#probe();
   }
 
   #after(name, ms, run) {
@@ -324,18 +347,22 @@ export class Core {
   #request(conn, message, channels) {
     const id = ++this.ids, resumed = channels.filter((c) => c.resumes), half = channels.length >> 1;
     const text = JSON.stringify({
-      ...message, symbols: channels.map((c) => c.symbol), resume: resumed.length ? Object.fromEntries(resumed.map((c) => [c.symbol, c.resumes])) : undefined, id,
+      ...message, symbols: channels.map((c) => c.symbol), resume: resumed[0] && Object.fromEntries(resumed.map((c) => [c.symbol, c.resumes])), id,
     });
     if (half && text.length > this.chars) return [channels.slice(0, half), channels.slice(half)].forEach((part) => this.#request(conn, message, part));
     for (const channel of channels) channel.resumes = undefined;
-    conn.requests.set(id, message.type === 'subscribe' ? channels : []);
+    conn.requests.set(id, channels);
     conn.socket.send(text);
   }
 
   /** What was asked for in these requests is asked for again. */
   #again(conn, ids) {
     for (const id of ids) {
-      for (const channel of conn.requests.get(id)) conn.asked.delete(channel);
+      for (const channel of conn.requests.get(id)) {
+        // One nobody wants any more is to be unsubscribed from again, unless it was asked for anew.
+        if (channel && !this.channels.has(keyOf(channel))) conn.asked.set(channel, '');
+        else conn.asked.delete(channel);
+      }
       conn.requests.delete(id);
     }
     this.#askSoon(AGAIN_MS);
@@ -353,7 +380,8 @@ export class Core {
       this.best = conn.kind;
     }
     let m;
-    try { m = typeof data === 'string' ? JSON.parse(data) : data; } catch { /* counted below */ }
+    // What cannot be read is counted below.
+    try { m = typeof data === 'string' ? JSON.parse(data) : data; } catch {}
     if (!m || typeof m !== 'object' || this.#handle(conn, m) === false) this.stats.invalid++;
   }
 
@@ -371,10 +399,6 @@ export class Core {
       case 'subscribeResponse': return Array.isArray(m.results) && this.#answered(conn, m);
       case 'unsubscribeResponse': return conn.requests.delete(m.id);
       case 'pong': return isCount(m.timestamp) && this.#pong(conn, m.timestamp);
-      case 'heartbeat':
-        // Only that the clock cannot be earlier than this is known from a heartbeat.
-        if (isCount(m.timestamp) && this.clock.rtt === Infinity) this.clock.offset = Math.max(this.clock.offset || -Infinity, m.timestamp - this.env.wall());
-        return true;
       case 'goaway': return this.#goaway(conn, m.reconnectInMs);
       case 'error': return this.#error(conn, m);
     }
@@ -486,12 +510,11 @@ export class Core {
   }
 
   /** The channel a message is about. A name that waited for the venue's list may come in the venue's spelling. */
-  #channel(conn, { source, symbol }) {
-    const found = this.channels.get(keyOf(source, symbol));
+  #channel(conn, m) {
+    const found = this.channels.get(keyOf(m));
     if (found) return found;
     for (const other of this.channels.values()) {
-      if (!other.waits || other.last || (other.source ?? source) !== source || lookup(other.symbol) !== lookup(symbol)) continue;
-      return this.#respell(conn, other, { source, symbol });
+      if (other.waits && !other.last && (other.source ?? m.source) === m.source && lookup(other.symbol) === lookup(m.symbol)) return this.#respell(conn, other, m);
     }
   }
 
@@ -499,7 +522,7 @@ export class Core {
   #respell(conn, channel, { source, symbol }) {
     if (typeof source !== 'string' || typeof symbol !== 'string') return channel;
     this.source ??= channel.source === undefined ? source : undefined;
-    const before = keyOf(channel.source, channel.symbol), key = keyOf(source, symbol), other = this.channels.get(key);
+    const before = keyOf(channel), key = keyOf({ source, symbol }), other = this.channels.get(key);
     if (key === before) return channel;
     if (this.channels.get(before) === channel) this.channels.delete(before);
     if (!other || other === channel) {
@@ -508,6 +531,8 @@ export class Core {
     }
     // Asked for under two names: the gateway has one subscription of it.
     channel.isDouble = true;
+    // At the rate it was last asked for, under either name.
+    if (conn.asked.has(other)) conn.asked.set(other, '?');
     for (const reader of [...channel.readers]) { reader.leave(); other.join(reader, this.env.now()); }
     this.#askSoon();
     return other;
@@ -523,19 +548,17 @@ export class Core {
   }
 
   #error(conn, m) {
-    const ids = conn.requests.has(m.id) ? [m.id] : [];
+    const asked = conn.requests.get(m.id);
     if (m.code === 'RATE_LIMITED') {
       // One that was not even read has no id.
-      this.#again(conn, ids.length ? ids : [...conn.requests.keys()]);
+      this.#again(conn, asked ? [m.id] : [...conn.requests.keys()]);
       return true;
     }
-    for (const id of ids) {
-      for (const channel of conn.requests.get(id)) if (channel) { channel.owner = conn; this.#refused(channel, m); }
-      conn.requests.delete(id);
-    }
-    const about = typeof m.symbol === 'string' && this.channels.get(keyOf(m.source ?? this.source, m.symbol));
+    for (const channel of asked ?? []) if (channel) { channel.owner = conn; this.#refused(channel, m); }
+    conn.requests.delete(m.id);
+    const about = typeof m.symbol === 'string' && this.channels.get(keyOf({ source: this.source, ...m }));
     if (about) this.#refused(about, m);
-    else if (!ids.length) this.#emit('error', m);
+    else if (!asked) this.#emit('error', m);
     this.#settle();
     return true;
   }

@@ -25,6 +25,7 @@ function address(url) {
 /** The world as the page has it. */
 function around() {
   const page = globalThis.document;
+  let fails = 0;
   return {
     now: () => performance.now(),
     wall: () => Date.now(),
@@ -35,13 +36,20 @@ function around() {
     report: globalThis.reportError ?? ((error) => queueMicrotask(() => { throw error; })),
     WebSocket: globalThis.WebSocket,
     fetch: (...all) => fetch(...all),
+    load: (module) => import(module),
     socket(kind, url, handlers) {
       if (kind === 'websocket' && !this.binary) return this.web(url, handlers);
-      // Few need these, so they are loaded by whoever does.
+      // Few need these, so they are loaded by whoever does. A page never asks again for a module it could not load, so its name changes.
+      const isWeb = kind === 'websocket';
       let socket, isClosed = false;
-      const load = kind === 'websocket' ? import('./tickcast-bin.js').then(({ BinaryReader }) => () => this.web(url, handlers, new BinaryReader()))
-        : import('./tickcast-http.js').then(({ HttpSocket }) => () => new HttpSocket(this, kind, url, handlers));
-      load.then((make) => { if (!isClosed) socket = make(); }).catch((error) => handlers.close(1006, String(error)));
+      this.load(`./tickcast-${isWeb ? 'bin' : 'http'}.js${fails ? `?${fails}` : ''}`).then(({ BinaryReader, HttpSocket }) => {
+        if (!isClosed) socket = isWeb ? this.web(url, handlers, new BinaryReader()) : new HttpSocket(this, kind, url, handlers);
+      }, (error) => {
+        fails++;
+        // Without what reads binary ticks: the same in JSON.
+        if (isWeb) this.binary = false;
+        handlers.close(1006, String(error), true);
+      }).catch((error) => handlers.close(1006, String(error)));
       return { send: (text) => socket.send(text), close: () => { isClosed = true; socket?.close(); } };
     },
     web(url, { open, message, close }, reader) {

@@ -167,6 +167,62 @@ test('after a sleep of the machine the connection is asked, not dropped; one tha
   assert.equal(other.links.size, 1);
 });
 
+test('in a tab hidden for long, where timers run once a minute, one that is dead is found by the second, and one that lives is kept', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client(), other = world.gateway('b');
+  client.urls.push('b');
+  world.pass(1000);
+  world.isHidden = true;
+  world.coarse_ms = 60000;
+  world.pass(1_200_000);
+  assert.equal(world.dials.length, 1, 'alive');
+  gateway.blackHole();
+  world.pass(241000);
+  assert.equal(other.links.size, 1);
+});
+
+test('there an attempt that hangs is given up, too', () => {
+  const world = new World(), gateway = world.gateway(), client = world.client();
+  world.isHidden = true;
+  world.coarse_ms = 60000;
+  gateway.isMute = true;
+  world.pass(130000);
+  gateway.isMute = false;
+  world.pass(300000);
+  assert.equal(client.connection.state, 'open');
+});
+
+for (const [how, wake] of Object.entries({ 'the network is back': (world) => world.wakes.online(), 'it is asked for': (_, client) => client.reconnect() })) {
+  test(`an attempt that hangs is given up when ${how}, one just begun is not`, () => {
+    const world = new World(), gateway = world.gateway(), client = world.client();
+    gateway.isMute = true;
+    world.pass(500);
+    wake(world, client);
+    world.pass(10);
+    assert.equal(world.dials.length, 1);
+    world.pass(2000);
+    gateway.isMute = false;
+    wake(world, client);
+    world.pass(1100);
+    assert.equal(client.connection.state, 'open');
+    assert.equal(world.dials.length, 2);
+    assert.equal(client.isLeaving, false, 'there is nothing to be left');
+  });
+}
+
+test('a wish to reconnect is fulfilled by the move it waited for, or forgotten with it', () => {
+  const world = new World(), a = world.gateway(), b = world.gateway('b'), client = world.client(['a', 'b']);
+  world.pass(100);
+  b.receive = () => {};
+  client.turn = 1;
+  client.reconnect();
+  world.pass(100);
+  client.reconnect();
+  assert.equal(client.isAgain, true);
+  for (const link of b.links) link.end(1006, '');
+  assert.equal(client.isAgain, false);
+  assert.equal(a.links.size, 1);
+});
+
 // ---- asking
 
 test('after a reconnect one message per venue asks for everything, with where it stopped', () => {
@@ -319,6 +375,37 @@ test("names in other spellings meet the venue's own, and two names of one symbol
   gateway.start();
   world.pass(2000);
   assert.deepEqual(subscribes(gateway).at(-1).symbols, ['EURUSD']);
+});
+
+test('of two names of one symbol at different rates each consumer has its own', () => {
+  for (const names of [['EURUSD', 'eurusd'], ['eurusd', 'EURUSD']]) {
+    const world = new World(), gateway = world.gateway(), client = world.client(), [every, slow] = [new Witness(world, 'EURUSD'), new Witness(world, 'EURUSD')];
+    gateway.spelling.set('eurusd', 'EURUSD');
+    client.subscribe({ symbols: names[0] }, every.listener);
+    world.pass(50);
+    client.subscribe({ symbols: names[1], minIntervalMs: 1000 }, slow.listener);
+    world.pass(100);
+    ticks(world, 'EURUSD', 100);
+    world.pass(1000);
+    fine(every, slow);
+    const told = ({ events }) => events.filter((e) => e.type === 'tick').length;
+    assert.deepEqual([every.ticks, slow.ticks, told(every)], [100, 100, 100], names.join());
+    assert.ok(told(slow) <= 3);
+  }
+});
+
+test('an unsubscribe refused for its rate is made again, but not where the symbol is wanted again', () => {
+  for (const isWanted of [false, true]) {
+    const world = new World(), gateway = world.gateway(), client = world.client(), witness = reads(world, client, 'EURUSD');
+    ticks(world, 'EURUSD', 3);
+    gateway.limited = 1;
+    witness.subscription.close();
+    world.pass(100);
+    const next = isWanted && reads(world, client, 'EURUSD');
+    world.pass(5000);
+    assert.equal([...gateway.links][0].subs.size, isWanted ? 1 : 0);
+    if (next) { ticks(world, 'EURUSD', 3); fine(next); assert.equal(next.seq, 6); }
+  }
 });
 
 // ---- positions

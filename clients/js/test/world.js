@@ -15,7 +15,7 @@ export function chance(seed) {
 
 export class World {
   constructor({ seed = 1, delay_ms = 5 } = {}) {
-    Object.assign(this, { ms: 0, timers: new Map(), id: 0, random: chance(seed), isHidden: false, reports: [], dials: [], delay_ms, skew_ms: 0, wakes: null });
+    Object.assign(this, { ms: 0, timers: new Map(), id: 0, random: chance(seed), isHidden: false, reports: [], dials: [], delay_ms, skew_ms: 0, wakes: null, coarse_ms: 1 });
     this.gateways = new Map();
     this.market = new Map();
   }
@@ -23,7 +23,7 @@ export class World {
   env(more = {}) {
     return {
       now: () => this.ms, wall: () => 1_700_000_000_000 + this.skew_ms + this.ms, random: this.random, hidden: () => this.isHidden,
-      setTimeout: (run, ms) => this.later(ms, run), clearTimeout: (id) => this.timers.delete(id),
+      setTimeout: (run, ms) => this.later(Math.ceil((this.ms + ms) / this.coarse_ms) * this.coarse_ms - this.ms, run), clearTimeout: (id) => this.timers.delete(id),
       report: (error) => this.reports.push(error),
       listen: (wakes) => { this.wakes = wakes; return () => { this.wakes = null; }; },
       socket: (kind, url, handlers) => this.socket(kind, url, handlers), ...more,
@@ -124,7 +124,7 @@ export class Gateway {
   receive(link, m) {
     this.requests.push(m);
     link.got.push(m);
-    if (this.limited > 0 && m.type === 'subscribe') { this.limited--; return link.down({ type: 'error', code: 'RATE_LIMITED', message: 'slower' }); }
+    if (this.limited > 0 && m.type.endsWith('subscribe')) { this.limited--; return link.down({ type: 'error', code: 'RATE_LIMITED', message: 'slower' }); }
     if (m.type === 'ping') link.aside({ type: 'pong', id: m.id, timestamp: this.now() });
     if (m.type === 'connect') link.aside({ type: 'status', source: 'sim', status: 'connected', timestamp: this.now(), health: {} });
     if (m.type === 'unsubscribe') {
