@@ -1,5 +1,5 @@
 // A connection where WebSocket cannot be had: it takes and tells the messages of a WebSocket, over server-sent events or by
-// polling. What is wanted is a set of streams, each of one venue and rate.
+// polling. What is wanted is a set of streams, each of one venue.
 
 const STREAM_SYMBOLS = 100;         // what a gateway takes in one stream
 const REGROUP_MS = 10;
@@ -15,6 +15,16 @@ export function places(wants) {
     before = epoch;
   }
   return wants.some((want) => want.position) ? text : undefined;
+}
+
+/**
+ * One rate for all symbols of a venue, the most demanding one: a stream takes a connection, of which browsers open six to a host.
+ * The client tells each consumer at its own rate anyway.
+ */
+function demanding(rates) {
+  const every = rates.filter((rate) => rate.mode !== 'latest'), all = every.length ? every : rates;
+  const onSlow = all.every((rate) => rate.onSlow === 'merge') ? 'merge' : undefined;
+  return every.length ? { mode: every[0].mode, onSlow } : { mode: 'latest', minIntervalMs: Math.min(...all.map((rate) => rate.minIntervalMs ?? 0)), onSlow };
 }
 
 export class HttpSocket {
@@ -33,13 +43,20 @@ export class HttpSocket {
     if (type === 'connect') this.#statuses().catch(() => {});
     if (type === 'ping') this.#pong(id).catch(() => {});
     if (type === 'unsubscribe') {
-      for (const symbol of symbols) this.#wants.delete(`${source}\n${symbol}`);
+      for (const symbol of symbols) {
+        const key = `${source}\n${symbol}`;
+        this.#answer(this.#wants.get(key), {});
+        this.#wants.delete(key);
+      }
       this.tell({ type: 'unsubscribeResponse', id });
     }
     if (type === 'subscribe') {
       symbols.forEach((symbol, index) => {
-        const key = `${source}\n${symbol}`, position = this.#wants.get(key)?.position ?? (resume && Object.hasOwn(resume, symbol) ? resume[symbol] : undefined);
-        this.#wants.set(key, { source, symbol, rate, position, asked: { id, index } });
+        const key = `${source}\n${symbol}`, want = this.#wants.get(key) ?? { source, symbol, asked: [] };
+        if (resume && Object.hasOwn(resume, symbol)) want.position ??= resume[symbol];
+        want.rate = rate;
+        want.asked.push({ id, index });
+        this.#wants.set(key, want);
       });
     }
     if (symbols) this.#timer ??= this.env.setTimeout(() => this.#regroup(), REGROUP_MS);
@@ -79,30 +96,50 @@ export class HttpSocket {
     }
   }
 
-  /** Compares the streams there are with what is wanted. One that would carry other symbols goes on as another. */
-  #regroup() {
-    this.#timer = undefined;
-    const groups = new Map();
-    for (const want of this.#wants.values()) {
-      const rate = JSON.stringify([want.source, want.rate]), all = groups.get(rate) ?? [[]];
-      if (all.at(-1).length === STREAM_SYMBOLS) all.push([]);
-      all.at(-1).push(want);
-      groups.set(rate, all);
-    }
-    const wanted = new Map([...groups.values()].flat().map((wants) => [JSON.stringify([wants[0].source, wants[0].rate, wants.map((want) => want.symbol)]), wants]));
-    for (const [key, stream] of this.#streams) if (!wanted.has(key)) { stream.abort(); this.#streams.delete(key); }
-    for (const [key, wants] of wanted) {
-      if (this.#streams.has(key)) continue;
-      const stream = new AbortController();
-      this.#streams.set(key, stream);
-      this.#watched(stream.signal, (watch) => this[this.kind](wants, stream.signal, watch)).catch((error) => { if (!stream.signal.aborted) this.end(error.code ?? 1006, error.message); });
+  /** Answers all requests for a symbol that wait for it. */
+  #answer(want, result) {
+    for (const { id, index } of want?.asked.splice(0) ?? []) {
+      const results = [];
+      results[index] = result;
+      this.tell({ type: 'subscribeResponse', id, results });
     }
   }
 
-  async events(wants, signal, watch) {
+  /** Compares the streams there are with what is wanted. One that would carry other symbols goes on as another. */
+  #regroup() {
+    this.#timer = undefined;
+    const venues = new Map(), wanted = new Map();
+    for (const want of this.#wants.values()) venues.set(want.source, [...venues.get(want.source) ?? [], want]);
+    for (const [source, all] of venues) {
+      const rate = demanding(all.map((want) => want.rate));
+      for (let i = 0; i < all.length; i += STREAM_SYMBOLS) {
+        const wants = all.slice(i, i + STREAM_SYMBOLS);
+        wanted.set(JSON.stringify([source, rate, wants.map((want) => want.symbol)]), { source, rate, wants });
+      }
+    }
+    for (const [key, { wants, abort }] of this.#streams) {
+      if (wanted.get(key)?.wants.every((want, i) => want === wants[i])) continue;
+      abort();
+      this.#streams.delete(key);
+    }
+    for (const [key, group] of wanted) {
+      const known = this.#streams.get(key);
+      if (known) {
+        // A change that changes nothing here is granted.
+        if (known.isAnswered) for (const want of group.wants) this.#answer(want, { symbol: want.spelling, source: want.source, status: 'subscribed', ...want.rate });
+        continue;
+      }
+      const control = new AbortController(), { signal } = control;
+      const stream = { ...group, abort: () => control.abort() };
+      this.#streams.set(key, stream);
+      this.#watched(signal, (watch) => this[this.kind](stream, signal, watch)).catch((error) => { if (!signal.aborted) this.end(error.code ?? 1006, error.message); });
+    }
+  }
+
+  async events(stream, signal, watch) {
     let rest = '', last = '';
     watch(FIRST_MS);
-    const answer = await this.#ask('stream', wants, signal, { lastEventId: places(wants) });
+    const answer = await this.#ask('stream', stream, signal, { lastEventId: places(stream.wants) });
     if (!answer) return;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
@@ -113,7 +150,7 @@ export class HttpSocket {
       const lines = (rest + value).split('\n');
       rest = lines.pop();
       for (const line of lines) {
-        if (line.startsWith('data:')) this.#told(wants, JSON.parse(line.slice(5)));
+        if (line.startsWith('data:')) this.#told(stream, JSON.parse(line.slice(5)));
         else if (line.startsWith(': ')) last = line;
       }
     }
@@ -122,34 +159,32 @@ export class HttpSocket {
     this.end(+code, reason);
   }
 
-  async polling(wants, signal, watch) {
+  async polling(stream, signal, watch) {
     while (!signal.aborted) {
       watch(SILENCE_MS);
-      const answer = await this.#ask('ticks', wants, signal, { after: places(wants) ?? '', waitMs: POLL_WAIT_MS });
+      const answer = await this.#ask('ticks', stream, signal, { after: places(stream.wants) ?? '', waitMs: POLL_WAIT_MS });
       const { data } = answer ? await answer.json() : {};
       if (!data || signal.aborted) return;
-      for (const m of data.messages) this.#told(wants, m);
+      for (const m of data.messages) this.#told(stream, m);
       this.tell({ type: 'heartbeat' });
       if (!data.hasMore) await new Promise((done) => { this.env.setTimeout(done, POLL_MS); });
     }
   }
 
   /** A message of a stream: where its client stands then, and whose request it answers. */
-  #told(wants, m) {
+  #told(stream, m) {
+    const { wants } = stream;
     if (m.type === 'subscribeResponse') {
+      stream.isAnswered = true;
       m.results.forEach((result, i) => {
-        const want = wants[i], { id, index } = want.asked ?? {};
+        const want = wants[i];
         if (result.recovered === false) {
           // A stream that was begun anew has not met the one before: whoever wants it has to know.
-          if (id === undefined && want.position) return this.end(1012, 'the position is not known any more');
+          if (!want.asked.length && want.position) return this.end(1012, 'the position is not known any more');
           want.position = undefined;
         }
         want.spelling = result.symbol;
-        want.asked = undefined;
-        if (id === undefined) return;
-        const results = [];
-        results[index] = result;
-        this.tell({ type: 'subscribeResponse', id, results });
+        this.#answer(want, result);
       });
       return;
     }
@@ -157,7 +192,7 @@ export class HttpSocket {
       const want = wants.find(({ symbol, spelling }) => m.symbol === (spelling ?? symbol)), at = want?.position;
       if (want && m.type === 'tick') want.position = { epoch: m.epoch, seq: m.seq };
       // A hole further on is in the middle of a merged tick, which is still to come, or at the head of an epoch that is not told.
-      else if (at && (m.epoch ?? at.epoch) !== at.epoch ? m.from === 1 : at && m.from <= at.seq + 1 && m.to > at.seq) want.position = { epoch: m.epoch ?? at.epoch, seq: m.to };
+      else if (at && m.epoch && m.epoch !== at.epoch ? m.from === 1 : at && m.from <= at.seq + 1 && m.to > at.seq && (m.epoch || m.from > 1)) want.position = { epoch: m.epoch ?? at.epoch, seq: m.to };
     }
     this.tell(m);
   }
@@ -170,14 +205,14 @@ export class HttpSocket {
   }
 
   /** Asks for a stream; a refusal of what was asked is told, any other ends the connection. */
-  async #ask(path, wants, signal, more) {
+  async #ask(path, { source, rate, wants }, signal, more) {
     const query = new URLSearchParams();
-    for (const [name, value] of Object.entries({ source: wants[0].source, ...wants[0].rate, ...more })) if (value !== undefined) query.set(name, value);
+    for (const [name, value] of Object.entries({ source, ...rate, ...more })) if (value !== undefined) query.set(name, value);
     query.set('symbols', wants.map((want) => want.symbol));
     const answer = await this.env.fetch(`${this.base}${path}?${query}`, { signal, cache: 'no-store' });
     if (answer.ok) return answer;
     const { error } = await answer.json();
     if (answer.status !== 400 && answer.status !== 404) throw Object.assign(new Error(error.message), { code: answer.status === 403 ? 1008 : 1013 });
-    for (const { asked } of wants) if (asked) this.tell({ type: 'error', id: asked.id, code: error.code, message: error.message });
+    for (const { asked } of wants) for (const { id } of asked.splice(0)) this.tell({ type: 'error', id, code: error.code, message: error.message });
   }
 }

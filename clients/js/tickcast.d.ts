@@ -167,7 +167,7 @@ export interface Events {
 export interface Options {
   /** In this order; the first that works. Default: all three. */
   transports?: readonly Transport[];
-  /** Ticks in 6 to 9 bytes instead of about 200, for 1.6 KB more to load. Default: `false`. */
+  /** Ticks in 6 to 9 bytes instead of about 200, for 1.8 KB more to load. Default: `false`. */
   binary?: boolean;
   /** Constructor of WebSockets where there is no global one, such as that of the package `ws`. */
   WebSocket?: new (url: string) => unknown;

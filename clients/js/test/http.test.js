@@ -67,6 +67,59 @@ test('a request is answered stream by stream, and ticks come after their answer'
   socket.close();
 });
 
+test('a venue is one stream at the rate of the most demanding, whatever the rates of its symbols', async () => {
+  const web = new Web(), socket = web.socket('events'), asked = ({ query }) => [query.mode, query.minIntervalMs, query.onSlow];
+  subscribe(socket, 1, ['a'], { mode: 'latest', minIntervalMs: 1000 });
+  subscribe(socket, 2, ['b'], { mode: 'latest', minIntervalMs: 250 });
+  await until('a stream', () => web.streams.length === 1);
+  assert.deepEqual([web.streams[0].symbols, asked(web.streams[0])], [['a', 'b'], ['latest', '250', undefined]]);
+  web.streams[0].answer();
+  web.streams[0].say(tick('A', 35));
+  await until('the tick', () => web.heard.some((m) => m.type === 'tick'));
+  subscribe(socket, 3, ['a'], { mode: 'latest', minIntervalMs: 500 });
+  await until('the grant', () => web.heard.some((m) => m.id === 3));
+  assert.equal(web.streams.length, 1, 'nothing changes for the stream');
+  subscribe(socket, 4, ['c'], { mode: 'every', onSlow: 'merge' });
+  await until('another stream', () => web.streams.length === 2);
+  assert.deepEqual([web.streams[1].symbols, asked(web.streams[1])], [['a', 'b', 'c'], ['every', undefined, 'merge']]);
+  assert.match(web.streams[1].query.lastEventId, /^10-z~/);
+  subscribe(socket, 5, ['c'], { mode: 'every' });
+  await until('a third', () => web.streams.length === 3);
+  assert.deepEqual(asked(web.streams[2]), ['every', undefined, undefined]);
+  socket.close();
+});
+
+test('requests for a symbol that is asked for again, or left, before the answer are answered, too', async () => {
+  const web = new Web(), socket = web.socket('events'), answered = () => web.heard.map((m) => m.id).sort();
+  subscribe(socket, 1, ['a', 'b']);
+  await until('a stream', () => web.streams.length === 1);
+  subscribe(socket, 2, ['a'], { mode: 'latest', minIntervalMs: 100 });
+  subscribe(socket, 3, ['b'], { mode: 'latest', minIntervalMs: 100 });
+  await until('another stream', () => web.streams.length === 2);
+  socket.send(JSON.stringify({ type: 'unsubscribe', source: 'sim', symbols: ['b'], id: 4 }));
+  assert.deepEqual(answered(), [1, 3, 4], 'what is left is answered at once');
+  await until('a third', () => web.streams.length === 3);
+  web.streams[2].answer();
+  await until('the answers', () => web.heard.length === 5);
+  assert.deepEqual(answered(), [1, 1, 2, 3, 4]);
+  assert.deepEqual(web.heard.at(-1).results[0].symbol, 'A');
+  socket.close();
+});
+
+test('a symbol left and wanted again at once begins anew', async () => {
+  const web = new Web(), socket = web.socket('events');
+  subscribe(socket, 1, ['a']);
+  await until('a stream', () => web.streams.length === 1);
+  web.streams[0].answer();
+  await until('the answer', () => web.heard.length === 1);
+  socket.send(JSON.stringify({ type: 'unsubscribe', source: 'sim', symbols: ['a'], id: 2 }));
+  subscribe(socket, 3, ['a'], { resume: { a: { epoch: '36', seq: 35 } } });
+  await until('another stream', () => web.streams.length === 2);
+  assert.equal(web.streams[1].query.lastEventId, '10-z');
+  assert.equal(web.streams[0].signal.aborted, true);
+  socket.close();
+});
+
 test('events come whole, however they are cut', async () => {
   const web = new Web(), socket = web.socket('events');
   subscribe(socket, 1, ['a']);
@@ -103,13 +156,13 @@ test('a wish more is a new stream that goes on where the old one was, and what i
 });
 
 test('a gap at the head of a new epoch is a place in that epoch, where the gateway tells it', async () => {
-  for (const [epoch, place] of [['37', '11-2'], ['36', '10-z'], [undefined, '10-z']]) {
+  for (const [epoch, to, place] of [['37', 2, '11-2'], ['36', 2, '10-z'], [undefined, 2, '10-z'], [undefined, 40, '10-z']]) {
     const web = new Web(), socket = web.socket('events');
     subscribe(socket, 1, ['a']);
     await until('a stream', () => web.streams.length === 1);
     web.streams[0].answer();
     web.streams[0].say(tick('A', 35));
-    web.streams[0].say({ type: 'gap', source: 'sim', symbol: 'A', epoch, from: 1, to: 2, missed: 2 });
+    web.streams[0].say({ type: 'gap', source: 'sim', symbol: 'A', epoch, from: 1, to, missed: to });
     await until('the gap', () => web.heard.length === 3);
     subscribe(socket, 2, ['b']);
     await until('another stream', () => web.streams.length === 2);
