@@ -6,6 +6,8 @@ const REGROUP_MS = 10;
 const FIRST_MS = 10000, SILENCE_MS = 30000;  // a stream begins at once, and says something every 15 s
 const POLL_MS = 1000, POLL_WAIT_MS = 20000;  // time between two polls, and how long one waits for news
 
+const keyOf = ({ source, symbol }) => `${source}\n${symbol}`;
+
 /** Where a client stands in these symbols, as a gateway reads it: `epoch-seq.seq~epoch-seq`, in base 36. */
 export function places(wants) {
   let text = '', before;
@@ -29,7 +31,7 @@ function demanding(rates) {
 
 export class HttpSocket {
   #wants = new Map();     // by source and symbol
-  #streams = new Map();   // by what they carry
+  #streams = new Set();
   #timer;
 
   constructor(env, kind, url, { open, message, close }) {
@@ -44,7 +46,7 @@ export class HttpSocket {
     if (type === 'ping') this.#pong(id).catch(() => {});
     if (type === 'unsubscribe') {
       for (const symbol of symbols) {
-        const key = `${source}\n${symbol}`;
+        const key = keyOf({ source, symbol });
         this.#answer(this.#wants.get(key), {});
         this.#wants.delete(key);
       }
@@ -52,7 +54,7 @@ export class HttpSocket {
     }
     if (type === 'subscribe') {
       symbols.forEach((symbol, index) => {
-        const key = `${source}\n${symbol}`, want = this.#wants.get(key) ?? { source, symbol, asked: [] };
+        const key = keyOf({ source, symbol }), want = this.#wants.get(key) ?? { source, symbol, asked: [] };
         if (resume && Object.hasOwn(resume, symbol)) want.position ??= resume[symbol];
         want.rate = rate;
         want.asked.push({ id, index });
@@ -65,7 +67,7 @@ export class HttpSocket {
   close() {
     this.env.clearTimeout(this.#timer);
     this.isClosed = true;
-    for (const stream of this.#streams.values()) stream.abort();
+    for (const stream of this.#streams) stream.control.abort();
   }
 
   /** Every venue's status with its first symbols, as `connect` is answered. */
@@ -105,35 +107,40 @@ export class HttpSocket {
     }
   }
 
+  /** From now on it is spoken of by the gateway's own names; of two names of one symbol one is enough. */
+  #respell(want, { source, symbol }) {
+    const before = keyOf(want), key = keyOf({ source, symbol });
+    Object.assign(want, { source, symbol });
+    if (key === before || this.#wants.get(before) !== want) return;
+    this.#wants.delete(before);
+    if (!this.#wants.has(key)) this.#wants.set(key, want);
+  }
+
   /** Compares the streams there are with what is wanted. One that would carry other symbols goes on as another. */
   #regroup() {
     this.#timer = undefined;
-    const venues = new Map(), wanted = new Map();
+    const venues = new Map(), streams = new Set();
     for (const want of this.#wants.values()) venues.set(want.source, [...venues.get(want.source) ?? [], want]);
     for (const [source, all] of venues) {
-      const rate = demanding(all.map((want) => want.rate));
+      const rate = demanding(all.map((want) => want.rate)), key = JSON.stringify([source, rate]);
       for (let i = 0; i < all.length; i += STREAM_SYMBOLS) {
-        const wants = all.slice(i, i + STREAM_SYMBOLS);
-        wanted.set(JSON.stringify([source, rate, wants.map((want) => want.symbol)]), { source, rate, wants });
+        const wants = all.slice(i, i + STREAM_SYMBOLS), isSame = (other) => other.key === key && other.wants.length === wants.length && wants.every((want, j) => want === other.wants[j]);
+        streams.add([...this.#streams].find(isSame) ?? { key, source, rate, wants });
       }
     }
-    for (const [key, { wants, abort }] of this.#streams) {
-      if (wanted.get(key)?.wants.every((want, i) => want === wants[i])) continue;
-      abort();
-      this.#streams.delete(key);
+    for (const stream of this.#streams) if (!streams.has(stream)) stream.control.abort();
+    this.#streams = streams;
+    for (const stream of streams) {
+      if (!stream.control) this.#begin(stream);
+      // A change that changes nothing here is granted.
+      else if (stream.isAnswered) for (const want of stream.wants) this.#answer(want, { symbol: want.symbol, source: want.source, status: 'subscribed', ...want.rate });
     }
-    for (const [key, group] of wanted) {
-      const known = this.#streams.get(key);
-      if (known) {
-        // A change that changes nothing here is granted.
-        if (known.isAnswered) for (const want of group.wants) this.#answer(want, { symbol: want.spelling, source: want.source, status: 'subscribed', ...want.rate });
-        continue;
-      }
-      const control = new AbortController(), { signal } = control;
-      const stream = { ...group, abort: () => control.abort() };
-      this.#streams.set(key, stream);
-      this.#watched(signal, (watch) => this[this.kind](stream, signal, watch)).catch((error) => { if (!signal.aborted) this.end(error.code ?? 1006, error.message); });
-    }
+  }
+
+  #begin(stream) {
+    stream.control = new AbortController();
+    const { signal } = stream.control;
+    this.#watched(signal, (watch) => this[this.kind](stream, signal, watch)).catch((error) => { if (!signal.aborted) this.end(error.code ?? 1006, error.message); });
   }
 
   async events(stream, signal, watch) {
@@ -183,13 +190,13 @@ export class HttpSocket {
           if (!want.asked.length && want.position) return this.end(1012, 'the position is not known any more');
           want.position = undefined;
         }
-        want.spelling = result.symbol;
         this.#answer(want, result);
+        if (result.status !== 'error') this.#respell(want, result);
       });
       return;
     }
     if (m.type === 'tick' || m.type === 'gap') {
-      const want = wants.find(({ symbol, spelling }) => m.symbol === (spelling ?? symbol)), at = want?.position;
+      const want = wants.find(({ symbol }) => m.symbol === symbol), at = want?.position;
       if (want && m.type === 'tick') want.position = { epoch: m.epoch, seq: m.seq };
       // A hole further on is in the middle of a merged tick, which is still to come, or at the head of an epoch that is not told.
       else if (at && m.epoch && m.epoch !== at.epoch ? m.from === 1 : at && m.from <= at.seq + 1 && m.to > at.seq && (m.epoch || m.from > 1)) want.position = { epoch: m.epoch ?? at.epoch, seq: m.to };

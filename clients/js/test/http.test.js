@@ -76,12 +76,12 @@ test('a venue is one stream at the rate of the most demanding, whatever the rate
   web.streams[0].answer();
   web.streams[0].say(tick('A', 35));
   await until('the tick', () => web.heard.some((m) => m.type === 'tick'));
-  subscribe(socket, 3, ['a'], { mode: 'latest', minIntervalMs: 500 });
+  subscribe(socket, 3, ['A'], { mode: 'latest', minIntervalMs: 500 });
   await until('the grant', () => web.heard.some((m) => m.id === 3));
   assert.equal(web.streams.length, 1, 'nothing changes for the stream');
   subscribe(socket, 4, ['c'], { mode: 'every', onSlow: 'merge' });
   await until('another stream', () => web.streams.length === 2);
-  assert.deepEqual([web.streams[1].symbols, asked(web.streams[1])], [['a', 'b', 'c'], ['every', undefined, 'merge']]);
+  assert.deepEqual([web.streams[1].symbols, asked(web.streams[1])], [['A', 'B', 'c'], ['every', undefined, 'merge']]);
   assert.match(web.streams[1].query.lastEventId, /^10-z~/);
   subscribe(socket, 5, ['c'], { mode: 'every' });
   await until('a third', () => web.streams.length === 3);
@@ -108,15 +108,31 @@ test('requests for a symbol that is asked for again, or left, before the answer 
 
 test('a symbol left and wanted again at once begins anew', async () => {
   const web = new Web(), socket = web.socket('events');
-  subscribe(socket, 1, ['a']);
+  subscribe(socket, 1, ['A']);
   await until('a stream', () => web.streams.length === 1);
   web.streams[0].answer();
   await until('the answer', () => web.heard.length === 1);
-  socket.send(JSON.stringify({ type: 'unsubscribe', source: 'sim', symbols: ['a'], id: 2 }));
-  subscribe(socket, 3, ['a'], { resume: { a: { epoch: '36', seq: 35 } } });
+  socket.send(JSON.stringify({ type: 'unsubscribe', source: 'sim', symbols: ['A'], id: 2 }));
+  subscribe(socket, 3, ['A'], { resume: { A: { epoch: '36', seq: 35 } } });
   await until('another stream', () => web.streams.length === 2);
   assert.equal(web.streams[1].query.lastEventId, '10-z');
   assert.equal(web.streams[0].signal.aborted, true);
+  socket.close();
+});
+
+test('what was asked for in another spelling is left by the venue\'s own, and asked for once', async () => {
+  const web = new Web(), socket = web.socket('events');
+  subscribe(socket, 1, ['a'], { source: undefined });
+  subscribe(socket, 2, ['A']);
+  await until('two streams', () => web.streams.length === 2);
+  for (const stream of web.streams) stream.answer();
+  await until('the answers', () => web.heard.length === 2);
+  subscribe(socket, 3, ['b']);
+  await until('one for all', () => web.streams.length === 3);
+  assert.deepEqual(web.streams.map(({ symbols, signal }) => [symbols.join(), signal.aborted]), [['a', true], ['A', true], ['A,b', false]]);
+  socket.send(JSON.stringify({ type: 'unsubscribe', source: 'sim', symbols: ['A', 'b'], id: 4 }));
+  await until('its end', () => web.streams[2].signal.aborted);
+  assert.equal(web.streams.length, 3);
   socket.close();
 });
 
@@ -145,11 +161,11 @@ test('a wish more is a new stream that goes on where the old one was, and what i
   subscribe(socket, 2, ['c']);
   await until('another stream', () => web.streams.length === 2);
   assert.equal(web.streams[0].signal.aborted, true);
-  assert.deepEqual(web.streams[1].symbols, ['a', 'b', 'c']);
+  assert.deepEqual(web.streams[1].symbols, ['A', 'B', 'c']);
   assert.equal(web.streams[1].query.lastEventId, '10-9~0-.');
   web.streams[1].answer(true);
   await until('the answer', () => web.heard.some((m) => m.id === 2));
-  socket.send(JSON.stringify({ type: 'unsubscribe', source: 'sim', symbols: ['a', 'b', 'c'], id: 3 }));
+  socket.send(JSON.stringify({ type: 'unsubscribe', source: 'sim', symbols: ['A', 'B', 'C'], id: 3 }));
   await until('its end', () => web.streams[1].signal.aborted);
   assert.equal(web.closed, null);
   socket.close();
