@@ -239,8 +239,11 @@ export class Core {
   /** Tries later whether the best transport can be had. */
   #improve(ms) {
     if (!this.cur?.open || !this.cur.kind) return;
-    this.#after('better', ms ?? this.better * (0.5 + this.env.random()), () => (this.next ? this.#improve() : this.#dial(0, true)));
-    this.better = Math.min(BETTER_MAX_MS, this.better * 2);
+    this.#after('better', ms ?? this.better * (0.5 + this.env.random()), () => {
+      if (this.next) return this.#improve();
+      this.better = Math.min(BETTER_MAX_MS, this.better * 2);
+      this.#dial(0, true);
+    });
   }
 
   /** The network is back: what waits goes soon, what seems open must show that it is. */

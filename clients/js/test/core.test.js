@@ -723,6 +723,19 @@ test('over HTTP a client without subscriptions stays connected, and learns the c
   assert.ok(Math.abs(client.serverNow() - (1_700_000_000_000 + world.ms)) <= 1);
 });
 
+test('only attempts in vain make those for WebSocket rarer, not how often the stream beside them was opened', () => {
+  const world = new World(), client = (world.gateway('a', { kinds: ['events'] }), world.client(['a'], ['websocket', 'events']));
+  reads(world, client, 'EURUSD');
+  world.tick('EURUSD');
+  world.pass(5000);
+  for (let i = 0; i < 8; i++) { client.reconnect(); world.pass(200); }
+  assert.equal(client.connection.transport, 'events');
+  assert.equal(client.stats.moves, 8);
+  const dials = world.dials.length;
+  world.pass(31000);
+  assert.ok(world.dials.slice(dials).some(({ kind }) => kind === 'websocket'));
+});
+
 test('a short outage is no reason to change the transport', () => {
   const world = new World(), gateway = world.gateway('a', { kinds: ['websocket', 'events', 'polling'] }), client = world.client(['a'], ['websocket', 'events', 'polling']);
   world.pass(20000);
