@@ -45,8 +45,12 @@ struct Seen {
     merged: u64,
     gaps: u64,
     recovered: u64,
+    /// Of those, at another gateway than the one that was left.
+    recovered_elsewhere: u64,
     not_recovered: u64,
+    unsubscribed: u64,
     epochs: u64,
+    restarts: u64,
 }
 
 struct Node {
@@ -64,6 +68,8 @@ struct Person {
     accounts: [Option<Account>; 2],
     /// Where it would go on.
     memory: [Option<Position>; 2],
+    /// The gateway it was at when it had that.
+    left: [usize; 2],
     /// Requests that are not answered: the symbols, and whether they are wanted.
     asked: HashMap<u64, ([bool; 2], bool)>,
     asked_last: u64,
@@ -233,6 +239,7 @@ impl Life<'_> {
                 self.tell(|| "the ingest restarts".into());
             }
             _ => {
+                self.seen.restarts += 1;
                 self.tell(|| format!("gateway {node} restarts"));
                 let is_here = |them: &Person| them.connection.as_ref().is_some_and(|(at, ..)| *at == node);
                 let gone: Vec<usize> = (0..PEOPLE).filter(|person| is_here(&self.people[*person])).collect();
@@ -415,6 +422,7 @@ impl Life<'_> {
         for symbol in 0..2 {
             if let Some(account) = them.accounts[symbol].take() {
                 them.memory[symbol] = account.resume_from().or(them.memory[symbol]);
+                them.left[symbol] = node;
             }
         }
         them.asked.clear();
@@ -464,8 +472,8 @@ impl Life<'_> {
 
     fn hear(&mut self, person: usize) {
         let them = &mut self.people[person];
-        let Some((node, _, pipe)) = &them.connection else { return };
-        let node = &self.nodes[*node];
+        let Some((at, _, pipe)) = &them.connection else { return };
+        let (at, node) = (*at, &self.nodes[*at]);
         let mut bytes = take(&mut pipe.0.lock().unwrap().to_browser);
         let mut done = 0;
         while let Some((opcode, payload)) = next_frame(&bytes[done..]) {
@@ -502,6 +510,7 @@ impl Life<'_> {
                         them.accounts[symbol] = Some(match one.recovered {
                             Some(true) => {
                                 self.seen.recovered += 1;
+                                self.seen.recovered_elsewhere += u64::from(them.left[symbol] != at);
                                 Account::from(them.memory[symbol].unwrap())
                             }
                             recovered => {
@@ -516,6 +525,8 @@ impl Life<'_> {
                     for symbol in (0..2).filter(|symbol| symbols[*symbol]) {
                         if let Some(account) = them.accounts[symbol].take() {
                             them.memory[symbol] = account.resume_from().or(them.memory[symbol]);
+                            them.left[symbol] = at;
+                            self.seen.unsubscribed += 1;
                         }
                     }
                 }
@@ -622,9 +633,11 @@ fn lives(part: u64) {
     for seed in part * LIVES..(part + 1) * LIVES {
         live(&ground, seed, &mut seen, false);
     }
-    for often in [seen.ticks, seen.merged, seen.gaps, seen.recovered, seen.not_recovered, seen.epochs] {
+    let told = [seen.ticks, seen.merged, seen.gaps, seen.recovered, seen.not_recovered];
+    for often in told.into_iter().chain([seen.unsubscribed, seen.epochs, seen.restarts]) {
         assert!(often > LIVES / 40, "{seen:?}");
     }
+    assert!(seen.recovered_elsewhere > LIVES / 100, "{seen:?}");
 }
 
 macro_rules! part {
