@@ -73,9 +73,7 @@ impl Recorded {
             symbol: Symbol::new(message["symbol"].as_str()?)?,
         };
         let received_ms = message["receivedAt"].as_i64()?;
-        let (bid, ask, price) = (price(text, "bid"), price(text, "ask"), price(text, "price"));
-        // Where there are quotes the price is made from them.
-        let last = price.filter(|_| bid.is_none() || ask.is_none());
+        let (bid, ask, last) = (price(text, "bid"), price(text, "ask"), price(text, "last"));
         let digits =
             [text_of(text, "bid"), text_of(text, "price")].into_iter().flatten().map(places).next()?;
         let tick = Tick {
